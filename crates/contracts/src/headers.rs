@@ -1,0 +1,32 @@
+//! Header names of our own prefix.
+//!
+//! A client can never set one of these: the router drops every incoming header that starts with [`PREFIX`] before
+//! it adds its own.
+
+/// Prefix of every header that Tollgate itself reads or writes, lower case.
+pub const PREFIX: &str = "x-tollgate-";
+
+/// The request id, the same in every component, in the record and in the client's `x-request-id`.
+pub const REQUEST_ID: &str = "x-tollgate-request-id";
+/// Id of the consumer (who calls).
+pub const CONSUMER: &str = "x-tollgate-consumer";
+/// Team of the consumer; empty when it has none.
+pub const TEAM: &str = "x-tollgate-team";
+/// App of the consumer; empty when it has none.
+pub const APP: &str = "x-tollgate-app";
+/// Public model name that the client asked for, after alias resolution.
+pub const MODEL: &str = "x-tollgate-model";
+/// Opaque reservation that `/reserve` returns and `/settle` takes back.
+pub const RESERVATION: &str = "x-tollgate-reservation";
+/// Cache outcome: `exact`, `miss` or `bypass`, internally and on the answer to the client.
+pub const CACHE: &str = "x-tollgate-cache";
+/// Age of a cached answer in whole seconds.
+pub const CACHE_AGE: &str = "x-tollgate-cache-age";
+/// Key under which a missed answer can be stored.
+pub const CACHE_KEY: &str = "x-tollgate-cache-key";
+/// Usage of the answer that a hit returns: `prompt_tokens,completion_tokens,cached_tokens,reasoning_tokens`.
+pub const CACHED_USAGE: &str = "x-tollgate-cached-usage";
+/// Name of the deployment that answered (to the client).
+pub const DEPLOYMENT: &str = "x-tollgate-deployment";
+/// Number of upstream attempts that this answer took (to the client).
+pub const ATTEMPTS: &str = "x-tollgate-attempts";

@@ -1,0 +1,114 @@
+//! The usage record: one per request, whatever became of it.
+
+use serde::{Deserialize, Serialize};
+
+/// `POST` to `usage-logger`: a JSON array of at most [`crate::limiter::MAX_BATCH`] [`UsageRecord`]s; 204.
+pub const RECORDS_PATH: &str = "/records";
+
+/// Who asked for what, who answered, what it took and what it cost.
+///
+/// Tokens are the provider's own where it gave any; else they are counted by us and `estimated` is true. Money is
+/// integer nano-dollars (1 USD = 1,000,000,000).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageRecord {
+    /// Unique per request; a record that arrives twice is stored once.
+    pub request_id: String,
+    /// When the request arrived: milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Consumer id; empty when authentication failed.
+    pub consumer: String,
+    /// Team of the consumer, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub team: String,
+    /// App of the consumer, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub app: String,
+    /// Public model name that the client asked for; empty when the request could not be understood.
+    pub model: String,
+    /// Deployment that answered (`backend/upstream-model`), or the last one tried; empty when none was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub deployment: String,
+    /// Upstream attempts made.
+    pub attempts: u32,
+    /// Whether the client asked for SSE.
+    pub stream: bool,
+    /// HTTP status that the client got.
+    pub status: u16,
+    /// What became of the request.
+    pub outcome: Outcome,
+    /// Our error code (`error.code` as sent to the client), or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error_code: String,
+    /// What the cache said.
+    pub cache: CacheOutcome,
+    /// Tokens in the prompt, cached ones included.
+    pub prompt_tokens: u64,
+    /// Tokens generated, reasoning included.
+    pub completion_tokens: u64,
+    /// Part of `prompt_tokens` that the provider read from its own prompt cache.
+    pub cached_tokens: u64,
+    /// Part of `completion_tokens` spent on reasoning.
+    pub reasoning_tokens: u64,
+    /// True when the provider gave no usage and we counted.
+    pub estimated: bool,
+    /// Cost in nano-dollars by the document's prices; `None` when the model has no price. Zero is a price.
+    pub cost_nano_usd: Option<u64>,
+    /// From the request's arrival to the last byte handed on, in milliseconds.
+    pub latency_ms: u64,
+    /// From the request's arrival to the first content of the answer, in milliseconds; `None` when there was none.
+    pub ttft_ms: Option<u64>,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The client got the whole answer.
+    #[default]
+    Completed,
+    /// We refused it: authentication, limit, bad request.
+    Refused,
+    /// The provider answered with an error, which was passed on.
+    UpstreamError,
+    /// No usable answer: connect failure, timeout, truncated or malformed answer.
+    UpstreamFailed,
+    /// The client left before the end.
+    ClientGone,
+}
+
+impl Outcome {
+    /// The name used on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Completed => "completed",
+            Outcome::Refused => "refused",
+            Outcome::UpstreamError => "upstream_error",
+            Outcome::UpstreamFailed => "upstream_failed",
+            Outcome::ClientGone => "client_gone",
+        }
+    }
+}
+
+/// What the cache had to do with an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheOutcome {
+    /// Not asked, not allowed, or not reachable.
+    #[default]
+    Bypass,
+    /// Asked, nothing found.
+    Miss,
+    /// Answered from an identical request.
+    Exact,
+}
+
+impl CacheOutcome {
+    /// The name used on the wire, in the database and in the client's `x-tollgate-cache` header.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CacheOutcome::Bypass => "bypass",
+            CacheOutcome::Miss => "miss",
+            CacheOutcome::Exact => "exact",
+        }
+    }
+}
