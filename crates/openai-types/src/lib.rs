@@ -1,1 +1,8 @@
-//! Stub.
+//! The public wire of the OpenAI API, as far as a gateway must understand it.
+//!
+//! Requests and answers are handed on byte for byte wherever possible; what is parsed here is only what a decision
+//! needs. Nothing is re-serialised, so a field that we do not know survives unchanged.
+
+pub mod error;
+
+pub use error::ApiError;
