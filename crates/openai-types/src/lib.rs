@@ -3,6 +3,13 @@
 //! Requests and answers are handed on byte for byte wherever possible; what is parsed here is only what a decision
 //! needs. Nothing is re-serialised, so a field that we do not know survives unchanged.
 
+pub mod answer;
 pub mod error;
+pub mod request;
+pub mod sse;
+pub mod usage;
 
+pub use answer::Answer;
 pub use error::ApiError;
+pub use request::ChatRequest;
+pub use usage::Usage;
