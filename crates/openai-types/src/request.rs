@@ -62,7 +62,7 @@ impl<'a> ChatRequest<'a> {
         }
         let messages =
             fields.messages.ok_or_else(|| wrong("messages", "is missing; it must be an array"))?.get();
-        if !messages.strip_prefix('[').is_some_and(|inner| !inner.trim_start().starts_with(']')) {
+        if messages.strip_prefix('[').is_none_or(|inner| inner.trim_start().starts_with(']')) {
             return Err(wrong("messages", "must be an array of at least one message"));
         }
         let stream = match fields.stream.map(RawValue::get) {

@@ -176,14 +176,14 @@ mod tests {
             if line.is_empty() {
                 events.push(has_data.then(|| std::mem::take(&mut data)));
                 (has_data, rest) = (false, String::new());
-            } else if let Some(value) = line.strip_prefix("data") {
-                if let Some(value) = value.strip_prefix(':').or(value.is_empty().then_some("")) {
-                    if has_data {
-                        data.push('\n');
-                    }
-                    data.push_str(value.strip_prefix(' ').unwrap_or(value));
-                    has_data = true;
+            } else if let Some(value) = line.strip_prefix("data")
+                && let Some(value) = value.strip_prefix(':').or(value.is_empty().then_some(""))
+            {
+                if has_data {
+                    data.push('\n');
                 }
+                data.push_str(value.strip_prefix(' ').unwrap_or(value));
+                has_data = true;
             }
             line.clear();
         }
