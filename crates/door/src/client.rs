@@ -1,0 +1,44 @@
+//! Where a request really comes from.
+
+use http::HeaderMap;
+use std::net::{IpAddr, SocketAddr};
+
+/// Set by the platform on every request, after whatever the client sent under the same name.
+const CLIENT_ADDR: &str = "spin-client-addr";
+
+/// Whether the peer of the connection is on this machine.
+///
+/// Only the last value counts: the platform appends its own after the client's copies. Without any, the answer is no.
+pub fn is_loopback_client(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get_all(CLIENT_ADDR).iter().next_back().and_then(|v| v.to_str().ok()) else {
+        return false;
+    };
+    let ip = value.parse::<SocketAddr>().map(|a| a.ip()).or_else(|_| value.parse::<IpAddr>());
+    ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_platforms_own_word_counts() {
+        for (values, expected) in [
+            (&["127.0.0.1:5000"][..], true),
+            (&["[::1]:5000"], true),
+            (&["[::ffff:127.0.0.1]:5000"], true),
+            (&["127.0.0.1"], true),
+            (&["127.0.0.1:1", "10.0.0.7:5000"], false),
+            (&["10.0.0.7:5000", "127.0.0.1:1"], true),
+            (&["0.0.0.0:0"], false),
+            (&["localhost:1"], false),
+            (&[], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("spin-client-addr", value.parse().unwrap());
+            }
+            assert_eq!(is_loopback_client(&headers), expected, "{values:?}");
+        }
+    }
+}

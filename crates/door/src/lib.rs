@@ -1,0 +1,16 @@
+//! The door: what a request may bring in, and what it may carry further.
+//!
+//! Decides which credential a request presents, what its id is, where it really comes from, and which headers pass in
+//! each direction. Who the credential belongs to is the configuration's business.
+//!
+//! Invariant: no header of ours, of the platform's, or of the connection that a client sent ever passes the door.
+
+mod client;
+mod credential;
+mod headers;
+mod request_id;
+
+pub use client::is_loopback_client;
+pub use credential::{Credential, key_digest, presented_key};
+pub use headers::{for_client, for_upstream};
+pub use request_id::{choose as choose_request_id, generate as generate_request_id};
