@@ -12,6 +12,7 @@ use spin_sdk::http::{BoxBody, Response};
 
 use crate::answer;
 use crate::arguments::Arguments;
+use crate::key_value;
 
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
 
@@ -27,9 +28,13 @@ pub fn instance(serial: u64) -> Result<Response<BoxBody>> {
     answer::json(&json!({ "instance": name, "request": serial }))
 }
 
-/// Answers after `ms`, waiting on the host's clock, with this request's number in its instance.
+/// Answers after `ms`, waiting on the host's clock, with the instance's name and its requests so far.
+/// With `key`, first writes `done` under it in the default store.
 pub async fn sleep(arguments: &Arguments) -> Result<Response<BoxBody>> {
     spin_sdk::time::sleep(arguments.millis("ms")?).await;
+    if let Some(key) = arguments.optional("key") {
+        key_value::note(key, "done").await;
+    }
     instance(REQUESTS.load(Ordering::Relaxed))
 }
 

@@ -7,11 +7,11 @@ use futures::{SinkExt, StreamExt};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use spin_sdk::http::{BoxBody, Response, box_body};
-use spin_sdk::key_value::Store;
 use spin_sdk::{time, wasip3};
 
 use crate::answer;
 use crate::arguments::Arguments;
+use crate::key_value::note;
 
 /// Answers at once; `ms` later, writes `done` under `key` in the default store.
 pub fn spawn_after_response(arguments: &Arguments) -> Result<Response<BoxBody>> {
@@ -61,16 +61,5 @@ pub fn stream(arguments: &Arguments) -> Result<Response<BoxBody>> {
 fn panic_if(asked: bool) {
     if asked {
         panic!("the probe was asked to panic in its stream");
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "there is nobody left to answer")]
-async fn note(key: &str, value: &str) {
-    let written = match Store::open_default().await {
-        Ok(store) => store.set(key, value).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = written {
-        eprintln!("cannot note {key}={value}: {error:?}");
     }
 }

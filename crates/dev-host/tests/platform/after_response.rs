@@ -1,0 +1,90 @@
+//! Work that outlives the response, and responses that outlive their client.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Ending, Host, Launch, eventually};
+
+fn probe() -> Host {
+    Launch::probe("key_value_stores = ['default']").start()
+}
+
+fn noted(host: &Host, key: &str) -> String {
+    eventually(&format!("a note under {key}"), || {
+        let reply = host.get(&format!("/kv/get?key={key}"));
+        (reply.status == 200).then(|| reply.text().to_owned())
+    })
+}
+
+#[test]
+fn spawned_work_runs_after_the_response() {
+    let host = probe();
+    let asked = Instant::now();
+    assert_eq!(host.get("/spawn?key=work&ms=700").ok(), "answered");
+    assert!(asked.elapsed() < Duration::from_millis(600), "the response waited for the work");
+    assert_eq!(host.get("/kv/get?key=work").status, 404, "the work was done too early");
+    assert_eq!(noted(&host, "work"), "done");
+}
+
+/// Longer than an idle instance lives: work keeps its instance alive.
+#[test]
+fn spawned_work_may_outlast_the_idle_time() {
+    let host = probe();
+    host.get("/spawn?key=work&ms=2000").ok();
+    assert_eq!(noted(&host, "work"), "done");
+}
+
+#[test]
+fn spawned_work_runs_after_the_client_left() {
+    let host = probe();
+    let mut client = host.connect();
+    client.send("GET", "/spawn?key=work&ms=500", &[], b"");
+    client.read();
+    drop(client);
+    assert_eq!(noted(&host, "work"), "done");
+}
+
+#[test]
+fn a_stream_that_is_read_to_its_end_is_sent_whole() {
+    let host = probe();
+    let reply = host.get("/stream?chunks=5&gap_ms=20&key=stream");
+    assert_eq!(reply.ok(), "chunk 1\nchunk 2\nchunk 3\nchunk 4\nchunk 5\n");
+    assert_eq!(reply.ending, Ending::Whole);
+    assert_eq!(noted(&host, "stream"), "sent 5");
+}
+
+#[test]
+fn a_clients_leaving_makes_sends_fail_and_the_component_goes_on() {
+    let host = probe();
+    let mut client = host.connect();
+    client.send("GET", "/stream?chunks=100&gap_ms=50&key=stream", &[], b"");
+    client.try_read_head().unwrap();
+    client.read_chunk().unwrap();
+    drop(client);
+    let note = noted(&host, "stream");
+    assert!(note.starts_with("failed after "), "{note}");
+}
+
+#[test]
+fn a_client_that_leaves_before_the_response_does_not_cancel_the_component() {
+    let host = probe();
+    let mut client = host.connect();
+    client.send("GET", "/sleep?ms=500&key=slept", &[], b"");
+    std::thread::sleep(Duration::from_millis(200));
+    drop(client);
+    assert_eq!(noted(&host, "slept"), "done");
+}
+
+/// Nothing in flight is finished: neither streams nor work after responses.
+#[test]
+fn a_termination_does_not_drain() {
+    let host = probe();
+    let mut client = host.connect();
+    client.send("GET", "/stream?chunks=100&gap_ms=100", &[], b"");
+    client.try_read_head().unwrap();
+    client.read_chunk().unwrap();
+    let took = host.terminate();
+    assert!(took < Duration::from_secs(1), "it took {took:?} to end");
+    while let Some(chunk) = client.read_chunk() {
+        assert_ne!(chunk, b"", "the stream was ended as if it were whole");
+    }
+}

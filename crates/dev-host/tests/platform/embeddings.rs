@@ -1,0 +1,60 @@
+//! Embeddings by the local model.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::support::{Host, Launch, repository};
+
+/// The probe with the model's files linked to where Spin looks for them.
+fn probe() -> Host {
+    let launch = Launch::probe("ai_models = ['all-minilm-l6-v2']");
+    let models = repository().join(".spin/ai-models").canonicalize().unwrap_or_default();
+    assert!(
+        models.join("all-minilm-l6-v2/model.safetensors").exists(),
+        "the model is not installed; run scripts/fetch-model"
+    );
+    let state = launch.directory().join(".spin");
+    std::fs::create_dir(&state).unwrap();
+    symlink(Path::new(&models), state.join("ai-models")).unwrap();
+    launch.start()
+}
+
+fn embed(host: &Host, text: &str) -> Vec<f64> {
+    let answer = host.post("/embed", text).json();
+    assert!(answer["prompt_tokens"].as_u64().is_some());
+    assert_eq!(answer["embeddings"].as_array().unwrap().len(), 1);
+    serde_json::from_value(answer["embeddings"][0].clone()).unwrap()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// The cosines are those the model's card publishes for its example sentences.
+#[test]
+fn an_embedding_is_384_floats_of_norm_1_and_means_what_the_model_means() {
+    let host = probe();
+    let weather = embed(&host, "The weather is lovely today.");
+    let sunny = embed(&host, "It's so sunny outside!");
+    let stadium = embed(&host, "He drove to the stadium.");
+    for vector in [&weather, &sunny, &stadium] {
+        assert_eq!(vector.len(), 384);
+        assert!((dot(vector, vector) - 1.0).abs() < 1e-4);
+    }
+    for (cosine, published) in
+        [(dot(&weather, &sunny), 0.6660), (dot(&weather, &stadium), 0.1046), (dot(&sunny, &stadium), 0.1411)]
+    {
+        assert!((cosine - published).abs() < 1e-3, "{cosine} is not {published}");
+    }
+}
+
+#[test]
+fn a_model_the_component_does_not_declare_is_denied() {
+    let host = Launch::probe("").start();
+    let reply = host.post("/embed", "text");
+    assert!(
+        reply.host_error().contains("does not have access to use 'all-minilm-l6-v2'"),
+        "{}",
+        reply.text()
+    );
+}

@@ -1,0 +1,121 @@
+//! How instances are reused, and what one request's end means for the others in its instance.
+
+use std::collections::HashMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::{Client, Ending, Host, Launch, at_once};
+
+fn probe() -> Host {
+    Launch::probe("").start()
+}
+
+/// Which instance answers now, and how many requests it has had.
+fn instance(host: &Host) -> (String, u64) {
+    let answer = host.get("/instance").json();
+    (answer["instance"].as_str().unwrap().to_owned(), answer["request"].as_u64().unwrap())
+}
+
+/// Sends a request whose answer is read later.
+fn start(host: &Host, path: &str) -> Client {
+    let mut client = host.connect();
+    client.send("GET", path, &[], b"");
+    client
+}
+
+#[test]
+fn an_instance_serves_128_requests() {
+    let host = probe();
+    let (first, _) = instance(&host);
+    for request in 2..=128 {
+        assert_eq!(instance(&host), (first.clone(), request));
+    }
+    let (second, request) = instance(&host);
+    assert_ne!(first, second);
+    assert_eq!(request, 1);
+}
+
+#[test]
+fn an_instance_serves_16_requests_at_once() {
+    let host = probe();
+    let answers = at_once(40, |_| host.get("/sleep?ms=700").json());
+    let mut per_instance = HashMap::new();
+    for answer in answers {
+        *per_instance.entry(answer["instance"].to_string()).or_insert(0) += 1;
+    }
+    assert!(per_instance.values().all(|count| *count <= 16), "{per_instance:?}");
+    assert!(per_instance.len() <= 5, "instances are not shared: {per_instance:?}");
+}
+
+#[test]
+fn an_instance_is_dropped_after_a_second_of_idleness() {
+    let host = probe();
+    let (first, _) = instance(&host);
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(instance(&host).0, first);
+    thread::sleep(Duration::from_millis(1500));
+    assert_ne!(instance(&host).0, first);
+}
+
+#[test]
+fn a_request_that_computes_does_not_hold_up_a_new_one() {
+    let host = probe();
+    let (first, _) = instance(&host);
+    let mut computing = start(&host, "/busy?ms=1500");
+    thread::sleep(Duration::from_millis(300));
+    let asked = Instant::now();
+    assert_ne!(instance(&host).0, first, "the busy instance took another request");
+    assert!(asked.elapsed() < Duration::from_millis(1000), "{:?}", asked.elapsed());
+    assert_eq!(computing.read().ok(), "busy");
+}
+
+#[test]
+fn a_request_that_computes_holds_up_those_already_in_its_instance() {
+    let host = probe();
+    let asked = Instant::now();
+    let mut sleeping = start(&host, "/sleep?ms=300");
+    thread::sleep(Duration::from_millis(100));
+    let mut computing = start(&host, "/busy?ms=1500");
+    sleeping.read().ok();
+    assert!(asked.elapsed() > Duration::from_millis(1400), "{:?}", asked.elapsed());
+    assert_eq!(computing.read().ok(), "busy");
+}
+
+#[test]
+fn a_panic_is_an_empty_500_to_every_request_of_its_instance() {
+    let host = probe();
+    let (first, _) = instance(&host);
+    let mut neighbours: Vec<_> = (0..3).map(|_| start(&host, "/sleep?ms=5000")).collect();
+    thread::sleep(Duration::from_millis(100));
+    let asked = Instant::now();
+    let reply = host.get("/panic");
+    assert_eq!((reply.status, reply.text()), (500, ""));
+    for neighbour in &mut neighbours {
+        let reply = neighbour.read();
+        assert_eq!((reply.status, reply.text()), (500, ""));
+    }
+    assert!(asked.elapsed() < Duration::from_millis(2000), "the neighbours lived on");
+    let (second, request) = instance(&host);
+    assert_ne!(first, second);
+    assert_eq!(request, 1);
+}
+
+/// The client cannot tell: the answer is cut short, but ends as if it were whole.
+#[test]
+fn a_panic_cuts_the_streams_of_its_instance_with_a_clean_end() {
+    let host = probe();
+    let mut client = start(&host, "/stream?chunks=100&gap_ms=100");
+    client.try_read_head().unwrap();
+    assert_eq!(client.read_chunk().unwrap(), b"chunk 1\n");
+    assert_eq!(host.get("/panic").status, 500);
+    let mut chunks = 1;
+    let ending = loop {
+        match client.read_chunk() {
+            Some(chunk) if chunk.is_empty() => break Ending::Whole,
+            Some(_) => chunks += 1,
+            None => break Ending::CutOff,
+        }
+    };
+    assert!(chunks < 50, "the stream lived on: {chunks} chunks");
+    assert_eq!(ending, Ending::Whole);
+}
