@@ -81,9 +81,14 @@ fn chaining_needs_an_allowed_host() {
     assert_eq!(answer["status"], 200);
 }
 
+/// The wildcard stands for the components there are; only a literal entry can name one that is not.
 #[test]
-fn chaining_to_an_unknown_component_kills_the_caller() {
+fn chaining_to_an_unknown_component_is_denied_or_kills_the_caller() {
     let host = front_and_hidden("['http://*.spin.internal']");
+    let answer = host.fetch("/front/fetch", "http://nobody.spin.internal/size", &[]);
+    assert_eq!(answer, json!({ "error": "HttpRequestDenied" }));
+
+    let host = front_and_hidden("['http://nobody.spin.internal']");
     let headers = [("x-url", "http://nobody.spin.internal/size")];
     let reply = host.request("GET", "/front/fetch", &headers, b"");
     assert_eq!((reply.status, reply.text()), (500, ""));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Ending, Host, Launch, at_once};
+use crate::support::{Client, Ending, Host, Launch};
 
 fn probe() -> Host {
     Launch::probe("").start()
@@ -23,28 +23,41 @@ fn start(host: &Host, path: &str) -> Client {
     client
 }
 
+/// Like [`start`], and lets the request get to where it waits.
+fn start_alone(host: &Host, path: &str) -> Client {
+    let client = start(host, path);
+    thread::sleep(Duration::from_millis(10));
+    client
+}
+
+/// A request that comes before an instance has settled from the last one starts another instance, so
+/// there may be several in use: what counts is how far each gets.
 #[test]
 fn an_instance_serves_128_requests() {
     let host = probe();
-    let (first, _) = instance(&host);
-    for request in 2..=128 {
-        assert_eq!(instance(&host), (first.clone(), request));
+    let mut served = HashMap::<String, u64>::new();
+    while !served.values().any(|requests| *requests == 128) {
+        let (instance, request) = instance(&host);
+        let before = served.insert(instance, request).unwrap_or(0);
+        assert_eq!(request, before + 1);
+        assert!(served.len() < 30, "instances are hardly reused: {served:?}");
     }
-    let (second, request) = instance(&host);
-    assert_ne!(first, second);
-    assert_eq!(request, 1);
+    for _ in 0..200 {
+        let (_, request) = instance(&host);
+        assert!(request <= 128, "an instance served request {request}");
+    }
 }
 
 #[test]
 fn an_instance_serves_16_requests_at_once() {
     let host = probe();
-    let answers = at_once(40, |_| host.get("/sleep?ms=700").json());
-    let mut per_instance = HashMap::new();
-    for answer in answers {
-        *per_instance.entry(answer["instance"].to_string()).or_insert(0) += 1;
+    // One after the other, so that each finds the instances before it waiting on I/O and thus open.
+    let sleeping: Vec<_> = (0..40).map(|_| start_alone(&host, "/sleep?ms=2000")).collect();
+    let mut at_once = HashMap::new();
+    for mut client in sleeping {
+        *at_once.entry(client.read().json()["instance"].to_string()).or_insert(0) += 1;
     }
-    assert!(per_instance.values().all(|count| *count <= 16), "{per_instance:?}");
-    assert!(per_instance.len() <= 5, "instances are not shared: {per_instance:?}");
+    assert_eq!(at_once.values().max(), Some(&16), "{at_once:?}");
 }
 
 #[test]
@@ -85,7 +98,7 @@ fn a_request_that_computes_holds_up_those_already_in_its_instance() {
 fn a_panic_is_an_empty_500_to_every_request_of_its_instance() {
     let host = probe();
     let (first, _) = instance(&host);
-    let mut neighbours: Vec<_> = (0..3).map(|_| start(&host, "/sleep?ms=5000")).collect();
+    let mut neighbours: Vec<_> = (0..3).map(|_| start_alone(&host, "/sleep?ms=5000")).collect();
     thread::sleep(Duration::from_millis(100));
     let asked = Instant::now();
     let reply = host.get("/panic");

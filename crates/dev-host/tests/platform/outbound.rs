@@ -69,6 +69,16 @@ fn a_variable_with_a_path_or_a_list_denies_every_call() {
 }
 
 #[test]
+fn a_default_that_makes_an_allowed_host_invalid_is_refused() {
+    let said = Launch::probe_with_variables(
+        "provider = { default = 'https://example.com/v1' }",
+        "allowed_outbound_hosts = ['{{ provider }}']",
+    )
+    .refused();
+    assert!(said.contains("https://example.com/v1"), "{said}");
+}
+
+#[test]
 fn an_outbound_request_carries_the_origins_name_and_the_guests_headers() {
     let origin = Origin::serve(|exchange| {
         let received = format!("{}\n{:?}", exchange.request_line, exchange.headers);
