@@ -38,9 +38,8 @@ fn only_allowed_outbound_hosts_are_called() {
 #[test]
 fn an_allowed_host_may_come_from_a_variable_and_an_empty_one_is_skipped() {
     let origin = Origin::saying("hello");
-    for (provider, other) in [(origin.url(""), ""), (String::new(), origin.url("").as_str())]
-        .map(|(provider, other)| (provider, other.to_owned()))
-    {
+    let (set, unset) = (origin.url(""), String::new());
+    for (provider, other) in [(&set, &unset), (&unset, &set)] {
         let host = Launch::probe_with_variables(
             "provider = { default = '' }\nother = { default = '' }",
             "allowed_outbound_hosts = ['{{ provider }}', '{{ other }}']",
@@ -98,6 +97,38 @@ fn an_origin_that_refuses_the_connection_is_told_apart() {
     let host = probe_allowed("['http://127.0.0.1:*']");
     let answer = host.fetch("/fetch", "http://127.0.0.1:1/", &[]);
     assert_eq!(answer, json!({ "error": "ConnectionRefused" }));
+}
+
+#[test]
+fn blocked_networks_are_not_called_though_allowed_and_chaining_is_not_affected() {
+    let origin = Origin::saying("hello");
+    let host = Launch::probe("allowed_outbound_hosts = ['*://*:*', 'http://probe.spin.internal']")
+        .runtime_config("[outbound_networking]\nblock_networks = ['private']\n")
+        .start();
+    let answer = host.fetch("/fetch", &origin.url("/"), &[]);
+    assert_eq!(answer, json!({ "error": "DestinationIpProhibited" }));
+    assert_eq!(host.fetch("/fetch", "http://probe.spin.internal/size", &[])["status"], 200);
+}
+
+#[test]
+fn connections_are_pooled_unless_the_runtime_configuration_only_mentions_outbound_http() {
+    for (configuration, connections) in [
+        ("", 1),
+        ("[outbound_http]\nconnection_pooling = true\n", 1),
+        ("[outbound_http]\n", 3),
+        ("[outbound_http]\nconnection_pooling = false\n", 3),
+    ] {
+        let origin = Origin::saying("hello");
+        let host = Launch::probe("allowed_outbound_hosts = ['http://127.0.0.1:*']")
+            .runtime_config(configuration)
+            .start();
+        for _ in 0..3 {
+            assert_eq!(host.fetch("/fetch", &origin.url("/"), &[])["body"], "hello");
+            // The connection returns to the pool a moment after the answer.
+            thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(origin.connections(), connections, "{configuration:?}");
+    }
 }
 
 /// A timeout of 400 ms must fire between these.

@@ -31,11 +31,15 @@ fn other_triggers_than_http_are_refused_by_name() {
 }
 
 #[test]
-fn unknown_runtime_configuration_is_refused_by_name() {
+fn runtime_configuration_that_is_unknown_or_unsupported_is_refused_by_name() {
     for (configuration, named) in [
         ("made_up_key = true", "made_up_key"),
         ("[made_up_table]\na = 1", "made_up_table"),
         ("[key_value_store.default]\ntype = 'made_up_type'", "made_up_type"),
+        ("[key_value_store.default]\ntype = 'spin'\nmade_up_key = 1", "made_up_key"),
+        ("[sqlite_database.default]\ntype = 'libsql'\nurl = 'u'\ntoken = 't'", "libsql"),
+        ("[llm_compute]\ntype = 'remote_http'\nurl = 'u'\nauth_token = 't'", "remote_http"),
+        ("[[variables_provider]]\ntype = 'vault'\nurl = 'u'\ntoken = 't'\nmount = 'm'", "vault"),
     ] {
         let said = Launch::probe("key_value_stores = ['default']").runtime_config(configuration).refused();
         assert!(said.contains(named), "{configuration}: {said}");

@@ -52,6 +52,20 @@ fn the_command_line_may_name_a_file_for_one_value_or_for_many() {
 }
 
 #[test]
+fn a_provider_of_the_runtime_configuration_comes_between_command_line_and_environment() {
+    let configuration = "
+        [[variables_provider]]
+        type = 'static'
+        values = { plain = 'from the provider', required = 'also from the provider' }
+        ";
+    let configured =
+        || probe().runtime_config(configuration).environment("SPIN_VARIABLE_PLAIN", "from the environment");
+    assert_eq!(configured().start().get("/variable?name=plain").ok(), "from the provider");
+    let host = configured().variable("plain=from the command line").start();
+    assert_eq!(host.get("/variable?name=plain").ok(), "from the command line");
+}
+
+#[test]
 fn a_value_may_contain_equals_signs() {
     let host = probe().variable("required=").variable("plain=a=b=c").start();
     assert_eq!(host.get("/variable?name=plain").ok(), "a=b=c");

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::PATIENCE;
 /// A server on a port of its own; its threads end with the test process.
 pub struct Origin {
     pub address: SocketAddr,
+    connections: Arc<AtomicUsize>,
 }
 
 /// A request that arrived, and the connection to answer it on.
@@ -29,8 +31,11 @@ impl Origin {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let answer = Arc::new(answer);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&connections);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                counter.fetch_add(1, Ordering::Relaxed);
                 let answer = Arc::clone(&answer);
                 thread::spawn(move || {
                     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -42,7 +47,12 @@ impl Origin {
                 });
             }
         });
-        Self { address }
+        Self { address, connections }
+    }
+
+    /// How many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// A server whose answer to everything is `200` and this text.
