@@ -1,5 +1,14 @@
 //! `[bounds]`: how large a body may be.
 
+use crate::document::Fields;
+
+/// Keys of `[bounds]`.
+pub(crate) const KEYS: &[&str] = &["request_bytes", "response_bytes"];
+
+const MIN_BYTES: u64 = 1 << 10;
+/// Half of the memory that a component has where it has least (128 MiB).
+const MAX_BYTES: u64 = 64 << 20;
+
 /// Byte caps of the bodies that the router holds, each 1 KiB to 64 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -12,5 +21,19 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Bounds { request_bytes: 16 << 20, response_bytes: 32 << 20 }
+    }
+}
+
+/// Reads `[bounds]`.
+pub(crate) fn read(root: &Fields<'_, '_>) -> Bounds {
+    let defaults = Bounds::default();
+    let Some(table) = root.table("bounds", KEYS) else { return defaults };
+    let bytes = |key, default| {
+        let bytes = table.integer(key, MIN_BYTES..=MAX_BYTES).and_then(|bytes| usize::try_from(bytes).ok());
+        bytes.unwrap_or(default)
+    };
+    Bounds {
+        request_bytes: bytes("request_bytes", defaults.request_bytes),
+        response_bytes: bytes("response_bytes", defaults.response_bytes),
     }
 }

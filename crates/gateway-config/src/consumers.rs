@@ -1,7 +1,19 @@
 //! `[[consumers]]`: who may call, and how a key finds its consumer.
 
+use crate::document::{Fields, Taken, unknown_name};
+use crate::models::Models;
+use crate::names::{NAME_RULE, is_name, shown};
 use std::fmt;
 use subtle::ConstantTimeEq;
+
+/// Keys of `[[consumers]]`.
+pub(crate) const KEYS: &[&str] = &["id", "team", "app", "tags", "keys_sha256", "models"];
+
+const TAGS_MAX: usize = 16;
+/// SHA-256 of nothing: what hashing an empty variable gives.
+const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+/// SHA-256 of `tollgate-local`, the key of the built-in consumer.
+const BUILT_IN_SHA256: &str = "323e1f5c5b1e83ab043b551bba6e5a78b2cfd1efcd501767f13b7bba39461a8a";
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +52,7 @@ pub struct Consumers {
 #[derive(Clone, PartialEq, Eq)]
 struct Key {
     sha256: [u8; 32],
+    /// Index of its consumer.
     consumer: usize,
 }
 
@@ -87,4 +100,125 @@ impl fmt::Debug for Consumers {
 
 fn prefix(sha256: &[u8; 32]) -> u64 {
     sha256.first_chunk().map_or(0, |first: &[u8; 8]| u64::from_be_bytes(*first))
+}
+
+/// Reads `[[consumers]]`. The built-in document's are local only.
+pub(crate) fn read(root: &Fields<'_, '_>, models: &Models<'_>, is_built_in: bool) -> Consumers {
+    let tables = root.tables("consumers", KEYS);
+    if tables.is_empty() {
+        let what = if root.has("consumers") { "empty" } else { "missing" };
+        root.refuse("consumers", format!("is {what}; without [[consumers]] every request would be refused"));
+    }
+    let mut taken = Taken::new();
+    let mut all = Consumers::default();
+    let mut keys = Vec::with_capacity(tables.len());
+    for (consumer, fields) in tables.iter().enumerate() {
+        let id = fields.unique_name("id", &mut taken);
+        for (path, sha256) in read_keys(fields, is_built_in) {
+            keys.push((sha256, path, consumer));
+        }
+        all.consumers.push(Consumer {
+            id: id.unwrap_or_default(),
+            team: fields.name("team"),
+            app: fields.name("app"),
+            tags: read_tags(fields),
+            models: read_models(fields, models),
+            local_only: is_built_in,
+        });
+    }
+    keys.sort_by_key(|(sha256, _, consumer)| (*sha256, *consumer));
+    for (one, other) in keys.iter().zip(keys.iter().skip(1)) {
+        if one.0 == other.0 {
+            root.report()
+                .add(&other.1, format!("is the same key as {}; a key belongs to one consumer, once", one.1));
+        }
+    }
+    all.keys = keys.into_iter().map(|(sha256, _, consumer)| Key { sha256, consumer }).collect();
+    all
+}
+
+fn read_keys(fields: &Fields<'_, '_>, is_built_in: bool) -> Vec<(String, [u8; 32])> {
+    let Some(texts) = fields.texts("keys_sha256") else {
+        if !fields.has("keys_sha256") {
+            fields.refuse("keys_sha256", "is missing; without a key no request could be this consumer's");
+        }
+        return Vec::new();
+    };
+    if texts.is_empty() {
+        fields.refuse("keys_sha256", "is empty; without a key no request could be this consumer's");
+    }
+    let mut keys = Vec::with_capacity(texts.len());
+    for (path, text) in texts {
+        let report = fields.report();
+        // The text is never shown: who writes something else here writes the key itself.
+        let Some(sha256) = digest(text) else {
+            let length = text.chars().count();
+            report.add(
+                path,
+                format!("is {length} characters; must be the key's SHA-256, 64 hexadecimal digits"),
+            );
+            continue;
+        };
+        if digest(EMPTY_SHA256) == Some(sha256) {
+            report.add(path, "is the SHA-256 of an empty key");
+        } else if !is_built_in && digest(BUILT_IN_SHA256) == Some(sha256) {
+            report
+                .add(path, "is the key of the built-in document, which everyone knows; make one of your own");
+        } else {
+            keys.push((path, sha256));
+        }
+    }
+    keys
+}
+
+/// 64 hexadecimal digits as 32 bytes.
+fn digest(text: &str) -> Option<[u8; 32]> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != 32 || !rest.is_empty() {
+        return None;
+    }
+    let nibble = |b: u8| char::from(b).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = [0; 32];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = nibble(*high)? << 4 | nibble(*low)?;
+    }
+    Some(bytes)
+}
+
+fn read_tags(fields: &Fields<'_, '_>) -> Vec<String> {
+    let texts = fields.texts("tags").unwrap_or_default();
+    if texts.len() > TAGS_MAX {
+        fields.refuse("tags", format!("has {} entries, must have at most {TAGS_MAX}", texts.len()));
+    }
+    let mut tags: Vec<String> = Vec::with_capacity(texts.len());
+    for (path, tag) in texts {
+        if !is_name(tag) {
+            fields.report().add(path, format!("is {}, {NAME_RULE}", shown(tag)));
+        } else if tags.iter().any(|other| other == tag) {
+            fields.report().add(path, format!("is {}, which is in the list already", shown(tag)));
+        } else {
+            tags.push(tag.to_owned());
+        }
+    }
+    tags
+}
+
+fn read_models(fields: &Fields<'_, '_>, models: &Models<'_>) -> Option<Vec<String>> {
+    let texts = fields.texts("models")?;
+    if texts.is_empty() {
+        fields.refuse("models", "is empty, so that nothing is allowed; leave it out to allow every model");
+    }
+    let mut names = Vec::with_capacity(texts.len());
+    for (path, name) in texts {
+        if name == "*" {
+            fields.report().add(path, "is \"*\"; leave models out to allow every model");
+        } else if !models.can_serve(name) {
+            fields
+                .report()
+                .add(path, unknown_name(name, "the name of a model", models.names.keys().copied()));
+        } else {
+            names.push(name.to_owned());
+        }
+    }
+    Some(names)
 }

@@ -42,11 +42,6 @@ impl Problems {
     pub(crate) fn push(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.0.push(Problem { path: path.into(), message: message.into() });
     }
-
-    /// The value if nothing was wrong.
-    pub(crate) fn or<T>(self, value: T) -> Result<T, Problems> {
-        if self.is_empty() { Ok(value) } else { Err(self) }
-    }
 }
 
 impl<'a> IntoIterator for &'a Problems {

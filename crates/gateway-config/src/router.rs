@@ -1,6 +1,9 @@
 //! What `router` needs of the documents.
 
+use crate::document::{Document, Report};
+use crate::secret::Secrets;
 use crate::{Backend, Bounds, Consumers, Model, Problems};
+use crate::{backends, bounds, consumers, models};
 use std::sync::Arc;
 
 /// What the plain variables say (for the shortest start).
@@ -11,7 +14,7 @@ pub struct PlainVariables<'a> {
 }
 
 /// Backends, models, consumers and bounds, with every reference resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RouterConfig {
     /// At least one, in document order.
     pub backends: Vec<Arc<Backend>>,
@@ -31,10 +34,15 @@ impl RouterConfig {
     /// # Errors
     /// Everything that is wrong with them.
     pub fn parse(gateway: &str, secrets: &str, plain: PlainVariables<'_>) -> Result<Self, Problems> {
-        let _ = (gateway, secrets, plain);
-        let mut problems = Problems::default();
-        problems.push("gateway", "cannot be read yet");
-        Err(problems)
+        let report = Report::default();
+        let config = match Document::gateway(gateway, &report) {
+            Some(document) => read(&document, secrets, plain, &report),
+            None => {
+                Secrets::read(secrets, plain, false, &report); // for what is wrong there as well
+                RouterConfig::default()
+            }
+        };
+        report.finish(config)
     }
 
     /// The model of this name, else the `*` model.
@@ -42,4 +50,20 @@ impl RouterConfig {
         let named = |name: &str| self.models.iter().find(|model| model.name == name);
         named(name).or_else(|| named("*"))
     }
+}
+
+/// Reads the router's sections.
+pub(crate) fn read(
+    document: &Document<'_>,
+    secrets: &str,
+    plain: PlainVariables<'_>,
+    report: &Report,
+) -> RouterConfig {
+    let root = document.root(report);
+    let secrets = Secrets::read(secrets, plain, document.is_built_in, report);
+    let backends = backends::read(&root, &secrets);
+    let models = models::read(&root, &backends);
+    let consumers = consumers::read(&root, &models, document.is_built_in);
+    let bounds = bounds::read(&root);
+    RouterConfig { backends: backends.valid, models: models.valid, consumers, bounds }
 }
