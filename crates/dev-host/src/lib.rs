@@ -1,0 +1,38 @@
+//! Runs a Spin application, a `spin.toml` and its components, where the `spin` command is absent.
+//!
+//! A stand-in for trying out, tests and benchmarks, not for production. It behaves as Spin does, odd parts included, so
+//! that what passes on it passes on Spin; what it does not support it refuses by name rather than ignore. The README
+//! lists both.
+
+// A command-line tool: the terminal is where it speaks.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+pub mod allowed_hosts;
+pub mod app;
+mod bindings;
+pub mod chaining;
+pub mod component;
+pub mod engine;
+pub mod handler;
+pub mod host;
+pub mod inbound_headers;
+pub mod instance;
+pub mod kv;
+pub mod logs;
+pub mod manifest;
+pub mod outbound;
+pub mod routes;
+pub mod runtime_config;
+pub mod server;
+pub mod template;
+pub mod variables;
+mod minilm { #[derive(Debug)] pub struct Embedder; #[derive(Debug)] pub struct Error; impl std::fmt::Display for Error { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("stub") } } impl Embedder { pub fn load(_: &std::path::Path) -> Result<Self, Error> { Err(Error) } pub fn embed(&self, _: &str) -> Result<Vec<f32>, Error> { Err(Error) } } }
