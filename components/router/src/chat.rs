@@ -1,0 +1,222 @@
+//! `POST /v1/chat/completions`, from the door to the books.
+
+use crate::authorize;
+use crate::error::{Cause, stream_error};
+use crate::host::{self, Arrival, Incoming};
+use crate::ledger::{Ledger, Spent};
+use crate::peers::{self, Admission, Lookup};
+use crate::reply::{Reply, X_SHOULD_RETRY};
+use crate::upstream::{self, Given};
+use bytes::Bytes;
+use contracts::{CacheOutcome, Outcome, headers};
+use gateway_config::{Consumer, RouterConfig};
+use http::{HeaderMap, HeaderValue, header};
+use openai_types::{Answer, ChatRequest};
+use relay::{End, Sink};
+use spin_sdk::http::Request;
+
+/// Largest answer that is offered to the cache, in bytes; the cache may have a smaller cap of its own.
+const KEEP_BYTES: usize = 1024 * 1024;
+/// Largest single event of a stream, in bytes.
+const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
+const EVENT_STREAM: &str = "text/event-stream";
+const JSON: &str = "application/json";
+
+/// Answers a chat completion, streamed or not.
+pub async fn complete(request: Request, arrival: &Arrival) -> Result<Reply, Cause> {
+    let (parts, body) = request.into_parts();
+    let (config, consumer) = match authorize::consumer(&parts.headers).await {
+        Ok(known) => known,
+        Err(cause) => return Err(refuse(Ledger::open(arrival, None), cause)),
+    };
+    let mut ledger = Ledger::open(arrival, Some(consumer));
+    let body = match bounded_body::read(body, config.bounds.request_bytes).await {
+        Ok(body) => body,
+        Err(bounded_body::ReadError::TooLarge { max_bytes }) => {
+            return Err(refuse(ledger, Cause::RequestTooLarge { max_bytes }));
+        }
+        Err(bounded_body::ReadError::Transport(_)) => return Err(refuse(ledger, Cause::RequestCutShort)),
+    };
+    let chat = match ChatRequest::parse(&body) {
+        Ok(chat) => chat,
+        Err(error) => return Err(refuse(ledger, Cause::Invalid(error))),
+    };
+    ledger.asked(&chat.model, chat.stream, &body);
+    let served = Served { config, consumer, client_headers: &parts.headers, body: &body, chat: &chat };
+    served.answer(ledger, arrival).await
+}
+
+fn refuse(ledger: Ledger, cause: Cause) -> Cause {
+    let error = cause.to_api_error();
+    ledger.close(error.status, Outcome::Refused, error.code, Spent::Nothing);
+    cause
+}
+
+/// A request that has been understood, and all that answering it needs.
+struct Served<'a> {
+    config: &'static RouterConfig,
+    consumer: &'static Consumer,
+    client_headers: &'a HeaderMap,
+    body: &'a Bytes,
+    chat: &'a ChatRequest<'a>,
+}
+
+impl Served<'_> {
+    async fn answer(&self, mut ledger: Ledger, arrival: &Arrival) -> Result<Reply, Cause> {
+        let name = self.chat.model.as_ref();
+        let Some(model) = self.config.model(name) else {
+            return Err(refuse(ledger, Cause::UnknownModel { model: name.to_owned() }));
+        };
+        if !self.consumer.may_use(name) {
+            return Err(refuse(ledger, Cause::ModelNotAllowed { model: name.to_owned() }));
+        }
+        let facts = self.facts(arrival);
+        let (admission, lookup) =
+            futures::join!(peers::reserve(&facts, self.body.clone()), peers::look_up(&facts, self.body.clone()));
+        let limit_headers = match admission {
+            Admission::Admitted { reservation, headers } => {
+                ledger.reserved(reservation);
+                headers
+            }
+            Admission::Refused { status, headers, body } => {
+                let code = if status == 429 { "rate_limit_exceeded" } else { "limiter_unavailable" };
+                ledger.close(status, Outcome::Refused, code, Spent::Nothing);
+                return Ok(Reply::streamed(status, headers, body));
+            }
+            Admission::Unavailable => return Err(refuse(ledger, Cause::LimiterUnavailable)),
+        };
+        let cache_key = match lookup {
+            Lookup::Hit { headers, body, usage } => {
+                ledger.looked_up(CacheOutcome::Exact);
+                // The hop to the client is the host's: whether it took all of it is not seen from here.
+                ledger.close_hit(200, Outcome::Completed, usage);
+                return Ok(Reply::streamed(200, headers, body).with_headers(limit_headers));
+            }
+            Lookup::Miss { key } => {
+                ledger.looked_up(CacheOutcome::Miss);
+                Some(key)
+            }
+            Lookup::Bypass { key } => key,
+        };
+        let client_headers = door::for_upstream(self.client_headers);
+        let max_bytes = self.config.bounds.response_bytes;
+        let outcome = upstream::ask(model, self.chat, self.body, &client_headers, max_bytes).await;
+        ledger.asked_upstream(outcome.deployment, outcome.attempts);
+
+        let mut extra = limit_headers;
+        let cache = if cache_key.is_some() { CacheOutcome::Miss } else { CacheOutcome::Bypass };
+        extra.extend(host::header(headers::CACHE, cache.as_str()));
+        extra.extend(host::header(headers::ATTEMPTS, &outcome.attempts.to_string()));
+        extra.extend(outcome.deployment.and_then(|d| host::header(headers::DEPLOYMENT, &d.label)));
+        match outcome.given {
+            Given::Whole { headers, body } => Ok(whole(ledger, cache_key, headers, body).with_headers(extra)),
+            Given::Stream(incoming) => {
+                let strip_usage = !self.chat.include_usage;
+                Ok(stream(ledger, cache_key, incoming, strip_usage, max_bytes).with_headers(extra))
+            }
+            Given::Error { status, headers, body } => {
+                if outcome.attempts > 1 {
+                    // The gateway has retried already; an SDK's own retries would multiply with ours.
+                    extra.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
+                }
+                ledger.close(status, Outcome::UpstreamError, "", Spent::Nothing);
+                Ok(Reply::whole(status, headers, body).with_headers(extra))
+            }
+            Given::Nothing(failed) => {
+                let cause = Cause::NoAnswer(failed);
+                let error = cause.to_api_error();
+                ledger.close(error.status, Outcome::UpstreamFailed, error.code, Spent::Nothing);
+                if outcome.attempts > 1 {
+                    extra.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
+                }
+                Ok(Reply::error(&cause).with_headers(extra))
+            }
+        }
+    }
+
+    /// What the other components are told about the request.
+    fn facts(&self, arrival: &Arrival) -> HeaderMap {
+        let consumer = self.consumer;
+        let mut facts = HeaderMap::with_capacity(8);
+        facts.extend(host::header(headers::REQUEST_ID, &arrival.request_id));
+        facts.extend(host::header(headers::CONSUMER, &consumer.id));
+        facts.extend(host::header(headers::TEAM, consumer.team.as_deref().unwrap_or_default()));
+        facts.extend(host::header(headers::APP, consumer.app.as_deref().unwrap_or_default()));
+        facts.extend(host::header(headers::MODEL, &self.chat.model));
+        if let Some(control) = self.client_headers.get(header::CACHE_CONTROL) {
+            facts.insert(header::CACHE_CONTROL, control.clone());
+        }
+        facts
+    }
+}
+
+/// Sends a whole answer in one frame, and closes the books when the client has it.
+fn whole(mut ledger: Ledger, cache_key: Option<String>, mut headers: HeaderMap, body: Vec<u8>) -> Reply {
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let (writer, reader) = host::body();
+    ledger.first_content_at(Some(ledger.elapsed_ms()));
+    host::spawn(async move {
+        let spent = match Answer::parse(&body) {
+            Ok(answer) => match answer.usage() {
+                Some(usage) => Spent::Counted(usage),
+                None => Spent::Generated { bytes: answer.generated_bytes() },
+            },
+            Err(_) => Spent::Nothing, // it parsed a moment ago
+        };
+        let kept = cache_key.filter(|_| body.len() <= KEEP_BYTES).map(|key| (key, body.clone()));
+        let taken = writer.write_whole(body).await;
+        let outcome = if taken.is_ok() { Outcome::Completed } else { Outcome::ClientGone };
+        ledger.close(200, outcome, "", spent);
+        if let Some((key, body)) = kept {
+            peers::store(&key, JSON, body).await;
+        }
+    });
+    Reply::streamed(200, headers, reader)
+}
+
+/// Hands a stream on event by event, and closes the books when it has ended, one way or another.
+fn stream(
+    mut ledger: Ledger,
+    cache_key: Option<String>,
+    incoming: Incoming,
+    strip_usage: bool,
+    max_stream_bytes: usize,
+) -> Reply {
+    let mut headers = door::for_client(&incoming.headers);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let options = relay::Options {
+        strip_usage,
+        max_event_bytes: MAX_EVENT_BYTES,
+        max_stream_bytes,
+        keep_bytes: if cache_key.is_some() { KEEP_BYTES } else { 0 },
+    };
+    let (mut writer, reader) = host::body();
+    host::spawn(async move {
+        let mut source = incoming.into_body();
+        let report = relay::relay(&mut source, &mut writer, options, || ledger.elapsed_ms()).await;
+        // Dropping the source here, before anything else is awaited, closes the upstream connection.
+        drop(source);
+        let (outcome, code) = match &report.end {
+            End::Complete => (Outcome::Completed, ""),
+            End::ClientGone => (Outcome::ClientGone, ""),
+            End::Failed(failure) => match stream_error(failure) {
+                None => (Outcome::UpstreamError, ""),
+                Some(error) => {
+                    // If the client has left as well, there is nobody to tell.
+                    let _told = writer.send(error.to_sse_event().into_bytes()).await;
+                    (Outcome::UpstreamFailed, error.code)
+                }
+            },
+        };
+        writer.end().await;
+        ledger.first_content_at(report.first_content_at);
+        ledger.close(200, outcome, code, match report.usage {
+            Some(usage) => Spent::Counted(usage),
+            None => Spent::Generated { bytes: report.generated_bytes },
+        });
+        if let (Some(key), Some(kept)) = (cache_key, report.kept) {
+            peers::store(&key, EVENT_STREAM, kept).await;
+        }
+    });
+    Reply::streamed(200, headers, reader)
+}

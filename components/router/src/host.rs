@@ -1,0 +1,308 @@
+//! The platform: variables, clocks, randomness, tasks, and HTTP as the host speaks it.
+//!
+//! Raw `wasi:http` rather than the SDK's request and response types where a body passes: a body that is handed on
+//! as a handle is never copied into this component, and the SDK's conversion would drop changed headers
+//! (`http_into_wasi_response` returns an untouched incoming response as it was).
+
+use crate::error::UpstreamFailed;
+use bytes::Bytes;
+use futures::future::{Either, select};
+use gateway_config::{PlainVariables, Problems, RouterConfig};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use relay::{ClientGone, Sink, Source, SourceFailed};
+use spin_sdk::variables;
+use spin_sdk::wasip3::clocks::monotonic_clock;
+use spin_sdk::wasip3::http::client;
+use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Request, RequestOptions, Response, Scheme, Trailers};
+use spin_sdk::wasip3::http_compat::BodyWriter as WasiBodyWriter;
+use spin_sdk::wasip3::random::random::get_random_u64;
+use spin_sdk::wasip3::wit_future;
+use spin_sdk::wit_bindgen::{FutureReader, StreamReader, StreamResult};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub use spin_sdk::wasip3::http::types::Response as HostResponse;
+pub use spin_sdk::wasip3::spawn;
+
+/// The validated configuration, parsed once per instance.
+pub async fn config() -> Result<&'static RouterConfig, &'static Problems> {
+    static CONFIG: OnceLock<Result<RouterConfig, Problems>> = OnceLock::new();
+    if CONFIG.get().is_none() {
+        let gateway = variable("gateway").await;
+        let secrets = variable("secrets").await;
+        let openai_api_key = variable("openai_api_key").await;
+        let plain = PlainVariables { openai_api_key: &openai_api_key };
+        // Two first requests may both get here; one result is kept, and they are equal.
+        CONFIG.get_or_init(|| RouterConfig::parse(&gateway, &secrets, plain));
+    }
+    match CONFIG.get() {
+        Some(Ok(config)) => Ok(config),
+        Some(Err(problems)) => Err(problems),
+        None => Err(no_problems()),
+    }
+}
+
+/// Never reached, since the cell has just been filled; but there is no panic on a request path.
+fn no_problems() -> &'static Problems {
+    static NONE: OnceLock<Problems> = OnceLock::new();
+    NONE.get_or_init(Problems::default)
+}
+
+/// A variable of this component; the manifest gives each a default, so an error means empty.
+async fn variable(name: &str) -> String {
+    variables::get(name).await.unwrap_or_default()
+}
+
+/// Prints one line to the component's log.
+#[expect(clippy::print_stderr, reason = "the platform's log is standard error")]
+pub fn log(line: &str) {
+    eprintln!("{line}");
+}
+
+#[derive(Clone)]
+/// When and under which id a request arrived.
+pub struct Arrival {
+    /// The request's id.
+    pub request_id: String,
+    /// Milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    started_ns: u64,
+}
+
+impl Arrival {
+    /// Takes the time now, and the id from the headers.
+    pub fn now(headers: &HeaderMap) -> Self {
+        let random = (u128::from(get_random_u64()) << 64) | u128::from(get_random_u64());
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Arrival {
+            request_id: door::choose_request_id(headers, random),
+            at_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+            started_ns: monotonic_clock::now(),
+        }
+    }
+
+    /// Milliseconds since the arrival, by the monotonic clock.
+    pub fn elapsed_ms(&self) -> u64 {
+        monotonic_clock::now().saturating_sub(self.started_ns) / 1_000_000
+    }
+}
+
+/// Prints one line to standard output.
+#[expect(clippy::print_stdout, reason = "the last resort for a record that the logger did not take")]
+pub fn print(line: &str) {
+    println!("{line}");
+}
+
+/// Waits.
+pub async fn sleep(duration: Duration) {
+    spin_sdk::time::sleep(duration).await;
+}
+
+/// The result of `work`, or `None` when `limit` passes first; the work is then dropped.
+pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    match select(std::pin::pin!(work), std::pin::pin!(sleep(limit))).await {
+        Either::Left((result, _)) => Some(result),
+        Either::Right(_) => None,
+    }
+}
+
+/// A request to a backend or to another component.
+pub struct Outgoing {
+    /// The method.
+    pub method: Method,
+    /// Absolute URI.
+    pub uri: Uri,
+    /// Headers without `host` and `content-length`, which are set here.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+    /// Connect, first byte and between bytes; `None` leaves the host's own (600 s each).
+    pub timeouts: Option<gateway_config::Timeouts>,
+}
+
+/// The head of an answer, its body yet unread.
+pub struct Incoming {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    response: Response,
+}
+
+/// Sends a request and waits for the head of its answer.
+pub async fn send(mut outgoing: Outgoing) -> Result<Incoming, UpstreamFailed> {
+    outgoing.headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(outgoing.body.len()));
+    let (writer, stream, trailers) = WasiBodyWriter::new();
+    let (request, _sent) =
+        Request::new(fields(&outgoing.headers), Some(stream), trailers, outgoing.timeouts.map(options));
+    let uri = &outgoing.uri;
+    let addressed = request.set_method(&outgoing.method.into()).is_ok()
+        && request.set_scheme(uri.scheme().map(Scheme::from).as_ref()).is_ok()
+        && request.set_authority(uri.authority().map(http::uri::Authority::as_str)).is_ok()
+        && request.set_path_with_query(uri.path_and_query().map(http::uri::PathAndQuery::as_str)).is_ok();
+    if !addressed {
+        return Err(UpstreamFailed::Connect(format!("{uri} is not an address")));
+    }
+    let writer = BodyWriter(writer);
+    let body = outgoing.body;
+    spawn(async move {
+        // A peer that does not read it all answers all the same, or its failure is seen below.
+        let _taken = writer.write_whole(body.into()).await;
+    });
+    let response = client::send(request).await.map_err(|code| failed(&code))?;
+    let headers = HeaderMap::try_from(response.get_headers()).map_err(|code| failed(&code))?;
+    Ok(Incoming { status: response.get_status_code(), headers, response })
+}
+
+impl Incoming {
+    /// The body, to be read or handed on.
+    pub fn into_body(self) -> BodyReader {
+        // The sender learns nothing about how its body was used: the default `Ok` is written when the writer drops.
+        let (_, used) = wit_future::new(|| Ok(()));
+        let (stream, trailers) = Response::consume_body(self.response, used);
+        BodyReader { stream, trailers }
+    }
+
+    /// The whole body, up to a cap.
+    pub async fn read_whole(self, max_bytes: usize) -> Result<Vec<u8>, UpstreamFailed> {
+        let declared = self.headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+        let declared: usize = declared.unwrap_or(0);
+        if declared > max_bytes {
+            return Err(UpstreamFailed::TooLarge { max_bytes });
+        }
+        let mut body = self.into_body();
+        let mut whole = Vec::new();
+        loop {
+            match body.next().await {
+                Ok(Some(chunk)) if whole.is_empty() => whole = chunk,
+                Ok(Some(chunk)) => whole.extend_from_slice(&chunk),
+                Ok(None) => return Ok(whole),
+                Err(SourceFailed::Idle) => return Err(UpstreamFailed::Timeout),
+                Err(SourceFailed::Broken(why)) => return Err(UpstreamFailed::BrokeOff(why)),
+            }
+            if whole.len() > max_bytes {
+                return Err(UpstreamFailed::TooLarge { max_bytes });
+            }
+        }
+    }
+}
+
+/// A body that the host gives.
+pub struct BodyReader {
+    stream: StreamReader<u8>,
+    trailers: FutureReader<Result<Option<Trailers>, ErrorCode>>,
+}
+
+/// Bytes read at once: a small answer fits whole, so that it takes one call.
+const READ_BYTES: usize = 32 * 1024;
+
+impl Source for BodyReader {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, SourceFailed> {
+        let (result, chunk) = self.stream.read(Vec::with_capacity(READ_BYTES)).await;
+        if !chunk.is_empty() {
+            return Ok(Some(chunk));
+        }
+        match result {
+            StreamResult::Complete(_) => Ok(Some(chunk)),
+            StreamResult::Dropped | StreamResult::Cancelled => self.end().await,
+        }
+    }
+}
+
+impl BodyReader {
+    /// Whether the stream ended well is known from its trailers only.
+    async fn end(&mut self) -> Result<Option<Vec<u8>>, SourceFailed> {
+        // The future can be read once; a second call reads the one put in its place, which says the same as a clean end.
+        let (_, used_up) = wit_future::new(|| Ok(None));
+        match std::mem::replace(&mut self.trailers, used_up).await {
+            Ok(_) => Ok(None),
+            Err(ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout | ErrorCode::ConnectionTimeout) => {
+                Err(SourceFailed::Idle)
+            }
+            Err(code) => Err(SourceFailed::Broken(code.to_string())),
+        }
+    }
+}
+
+/// A new body: what is written on one side, the host reads on the other.
+pub fn body() -> (BodyWriter, BodyReader) {
+    let (writer, stream, trailers) = WasiBodyWriter::new();
+    (BodyWriter(writer), BodyReader { stream, trailers })
+}
+
+/// The writing side of a body.
+pub struct BodyWriter(WasiBodyWriter);
+
+impl BodyWriter {
+    /// Writes the whole body and ends it; tells whether the reader took all of it.
+    pub async fn write_whole(mut self, body: Vec<u8>) -> Result<(), ClientGone> {
+        if !body.is_empty() {
+            self.send(body).await?;
+        }
+        self.end().await;
+        Ok(())
+    }
+
+    /// Ends the body cleanly. Without this call the reader sees a body that broke off.
+    pub async fn end(self) {
+        let WasiBodyWriter { stream_writer, result_writer, .. } = self.0;
+        drop(stream_writer);
+        // A reader that has left needs no end.
+        drop(result_writer.write(Ok(None)).await);
+    }
+}
+
+impl Sink for BodyWriter {
+    async fn send(&mut self, data: Vec<u8>) -> Result<(), ClientGone> {
+        let unwritten = self.0.stream_writer.write_all(data).await;
+        if unwritten.is_empty() { Ok(()) } else { Err(ClientGone) }
+    }
+}
+
+/// A response for the host.
+pub fn response(status: u16, headers: &HeaderMap, body: BodyReader) -> Response {
+    let (response, _sent) = Response::new(fields(headers), Some(body.stream), body.trailers);
+    // Refused only for a status outside 100..=599, and then 200 would be a lie.
+    if response.set_status_code(status).is_err() {
+        let _ignored = response.set_status_code(502);
+    }
+    response
+}
+
+fn fields(headers: &HeaderMap) -> Fields {
+    let entries: Vec<(String, Vec<u8>)> =
+        headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
+    // Fails as a whole if one header is forbidden by the host (a connection header, say); the door lets none pass.
+    Fields::from_list(&entries).unwrap_or_else(|_| Fields::new())
+}
+
+fn options(timeouts: gateway_config::Timeouts) -> RequestOptions {
+    let options = RequestOptions::new();
+    let ns = |ms: u64| Some(ms.saturating_mul(1_000_000));
+    // A host that does not know one of them keeps its own.
+    let _ignored = options.set_connect_timeout(ns(timeouts.connect_ms));
+    let _ignored = options.set_first_byte_timeout(ns(timeouts.first_byte_ms));
+    let _ignored = options.set_between_bytes_timeout(ns(timeouts.idle_ms));
+    options
+}
+
+fn failed(code: &ErrorCode) -> UpstreamFailed {
+    match code {
+        ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => UpstreamFailed::NotAllowed,
+        ErrorCode::ConnectionTimeout
+        | ErrorCode::ConnectionReadTimeout
+        | ErrorCode::ConnectionWriteTimeout
+        | ErrorCode::HttpResponseTimeout
+        | ErrorCode::DnsTimeout => UpstreamFailed::Timeout,
+        ErrorCode::HttpResponseIncomplete
+        | ErrorCode::HttpProtocolError
+        | ErrorCode::HttpResponseTransferCoding(_)
+        | ErrorCode::HttpResponseContentCoding(_) => UpstreamFailed::BrokeOff(code.to_string()),
+        _ => UpstreamFailed::Connect(code.to_string()),
+    }
+}
+
+/// A header name and value, or nothing where the value is no header value.
+pub fn header(name: &'static str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+    Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?))
+}

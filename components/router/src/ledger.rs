@@ -1,0 +1,126 @@
+//! What is known of one request while it runs, and what becomes of it in the books: its record and its settlement.
+
+use crate::after;
+use crate::host::Arrival;
+use bytes::Bytes;
+use contracts::limiter::Settlement;
+use contracts::{CacheOutcome, Outcome, UsageRecord};
+use gateway_config::{Consumer, Deployment};
+use openai_types::Usage;
+
+/// The books of one request. Closed exactly once, on every way out.
+pub struct Ledger {
+    record: UsageRecord,
+    reservation: Option<String>,
+    arrival: Arrival,
+    request: Bytes,
+}
+
+/// Tokens of an answer.
+pub enum Spent {
+    /// None: refused, failed before an answer, or answered from the cache.
+    Nothing,
+    /// As the provider counted.
+    Counted(Usage),
+    /// The provider gave no usage: so many bytes of text were generated.
+    Generated { bytes: usize },
+}
+
+impl Ledger {
+    /// Opens the books when the caller is known.
+    pub fn open(arrival: &Arrival, consumer: Option<&Consumer>) -> Self {
+        let record = UsageRecord {
+            request_id: arrival.request_id.clone(),
+            at_ms: arrival.at_ms,
+            consumer: consumer.map(|c| c.id.clone()).unwrap_or_default(),
+            team: consumer.and_then(|c| c.team.clone()).unwrap_or_default(),
+            app: consumer.and_then(|c| c.app.clone()).unwrap_or_default(),
+            ..UsageRecord::default()
+        };
+        Ledger { record, reservation: None, arrival: arrival.clone(), request: Bytes::new() }
+    }
+
+    /// Notes what is asked for.
+    pub fn asked(&mut self, model: &str, stream: bool, request: &Bytes) {
+        model.clone_into(&mut self.record.model);
+        self.record.stream = stream;
+        self.request = request.clone();
+    }
+
+    /// Notes what must be settled.
+    pub fn reserved(&mut self, reservation: Option<String>) {
+        self.reservation = reservation;
+    }
+
+    /// Notes what the cache said.
+    pub fn looked_up(&mut self, outcome: CacheOutcome) {
+        self.record.cache = outcome;
+    }
+
+    /// Notes which deployment was asked last, and how many before it.
+    pub fn asked_upstream(&mut self, deployment: Option<&Deployment>, attempts: u32) {
+        self.record.deployment = deployment.map(|d| d.label.clone()).unwrap_or_default();
+        self.record.attempts = attempts;
+    }
+
+    /// Milliseconds since the request arrived.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.arrival.elapsed_ms()
+    }
+
+    /// Notes when the first content was handed on, in milliseconds since the arrival.
+    pub fn first_content_at(&mut self, ttft_ms: Option<u64>) {
+        self.record.ttft_ms = ttft_ms;
+    }
+
+    /// Closes the books: settles what was reserved, and records the request.
+    pub fn close(mut self, status: u16, outcome: Outcome, error_code: &str, spent: Spent) {
+        let (usage, charged) = match spent {
+            Spent::Nothing => (Usage::default(), 0),
+            Spent::Counted(usage) => (usage, usage.total()),
+            Spent::Generated { bytes } => {
+                self.record.estimated = true;
+                let usage = self.estimate(bytes);
+                (usage, usage.total())
+            }
+        };
+        self.book(usage);
+        self.finish(status, outcome, error_code, charged);
+    }
+
+    /// Closes the books on a cache hit: its tokens are reported, nothing is charged.
+    pub fn close_hit(mut self, status: u16, outcome: Outcome, usage: Usage) {
+        self.book(usage);
+        self.finish(status, outcome, "", 0);
+    }
+
+    fn book(&mut self, usage: Usage) {
+        self.record.prompt_tokens = usage.prompt_tokens;
+        self.record.completion_tokens = usage.completion_tokens;
+        self.record.cached_tokens = usage.cached_tokens;
+        self.record.reasoning_tokens = usage.reasoning_tokens;
+    }
+
+    fn finish(mut self, status: u16, outcome: Outcome, error_code: &str, charged: u64) {
+        self.record.status = status;
+        self.record.outcome = outcome;
+        error_code.clone_into(&mut self.record.error_code);
+        self.record.latency_ms = self.arrival.elapsed_ms();
+        let settlement = self.reservation.map(|reservation| Settlement { reservation, tokens: charged });
+        after::enqueue(settlement, self.record);
+    }
+
+    /// The prompt and the text that was generated, by our own count.
+    fn estimate(&self, generated_bytes: usize) -> Usage {
+        let view = tokens::ChatRequestView::parse(&self.request);
+        let prompt = view.and_then(|view| tokens::count_prompt(&self.record.model, &view));
+        Usage {
+            prompt_tokens: prompt.map_or(0, |count| count.tokens),
+            completion_tokens: u64::try_from(generated_bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u64::MAX),
+            ..Usage::default()
+        }
+    }
+}
+
+/// English text takes about four bytes a token: <https://platform.openai.com/tokenizer>.
+const BYTES_PER_TOKEN: usize = 4;

@@ -1,0 +1,161 @@
+//! The other components, as the router calls them.
+//!
+//! A slow or dead cache or logger costs the client nothing but the cache; a dead limiter refuses, because admitting
+//! uncounted requests is what the gateway is there to prevent.
+
+use crate::host::{self, BodyReader, Incoming, Outgoing};
+use bytes::Bytes;
+use contracts::limiter::SettleBatch;
+use contracts::{CacheOutcome, UsageRecord, cache, headers, limiter, origins, record};
+use http::{HeaderMap, HeaderName, Method, Uri};
+use openai_types::Usage;
+use std::time::Duration;
+
+/// How long the limiter may take: beyond it no answer is better than an uncounted one.
+const RESERVE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a lookup may take before the request goes on without it; a lookup normally takes about a millisecond.
+const LOOKUP_WITHIN: Duration = Duration::from_millis(500);
+/// How long after-work may take before it is given up and said so.
+const AFTERWARDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the limiter said.
+pub enum Admission {
+    /// Go on; the headers are for the client, the reservation for the settlement.
+    Admitted { reservation: Option<String>, headers: HeaderMap },
+    /// The limiter's own answer goes to the client.
+    Refused { status: u16, headers: HeaderMap, body: BodyReader },
+    /// It did not answer.
+    Unavailable,
+}
+
+/// What the cache said.
+pub enum Lookup {
+    /// The finished answer, and what it took when it was made.
+    Hit { headers: HeaderMap, body: BodyReader, usage: Usage },
+    /// Nothing; under `key` an answer can be stored.
+    Miss { key: String },
+    /// Not asked, not allowed, or out of order.
+    Bypass { key: Option<String> },
+}
+
+/// Asks the limiter to admit a request.
+pub async fn reserve(facts: &HeaderMap, body: Bytes) -> Admission {
+    match host::within(RESERVE_WITHIN, call(origins::TOKEN_LIMITER, limiter::RESERVE_PATH, facts.clone(), body)).await {
+        Some(Some(Incoming { status: 204, headers, .. })) => Admission::Admitted {
+            reservation: text(&headers, headers::RESERVATION).map(str::to_owned),
+            headers: client_headers(&headers),
+        },
+        Some(Some(incoming)) if incoming.status == 429 || incoming.status == 503 || incoming.status == 400 => {
+            let (status, mut headers) = (incoming.status, client_headers(&incoming.headers));
+            for name in [http::header::CONTENT_TYPE, http::header::CONTENT_LENGTH] {
+                if let Some(value) = incoming.headers.get(&name) {
+                    headers.insert(name, value.clone());
+                }
+            }
+            Admission::Refused { status, headers, body: incoming.into_body() }
+        }
+        Some(Some(incoming)) => {
+            host::log(&format!("token-limiter answered {} to a reservation", incoming.status));
+            Admission::Unavailable
+        }
+        Some(None) => Admission::Unavailable,
+        None => {
+            host::log("token-limiter took too long for a reservation");
+            Admission::Unavailable
+        }
+    }
+}
+
+/// Asks the cache for an answer.
+pub async fn look_up(facts: &HeaderMap, body: Bytes) -> Lookup {
+    let found = host::within(LOOKUP_WITHIN, call(origins::SEMANTIC_CACHE, cache::LOOKUP_PATH, facts.clone(), body)).await;
+    let Some(Some(incoming)) = found else {
+        return Lookup::Bypass { key: None };
+    };
+    let key = text(&incoming.headers, headers::CACHE_KEY).map(str::to_owned);
+    match incoming.status {
+        200 => {
+            let usage = text(&incoming.headers, headers::CACHED_USAGE).and_then(parse_usage).unwrap_or_default();
+            let mut headers = HeaderMap::with_capacity(4);
+            for name in ["content-type", "content-length", headers::CACHE, headers::CACHE_AGE] {
+                if let Some(value) = incoming.headers.get(name) {
+                    headers.insert(HeaderName::from_static(name), value.clone());
+                }
+            }
+            Lookup::Hit { headers, body: incoming.into_body(), usage }
+        }
+        204 if text(&incoming.headers, headers::CACHE) == Some(CacheOutcome::Miss.as_str()) => match key {
+            Some(key) => Lookup::Miss { key },
+            None => Lookup::Bypass { key: None },
+        },
+        204 => Lookup::Bypass { key },
+        status => {
+            host::log(&format!("semantic-cache answered {status} to a lookup"));
+            Lookup::Bypass { key: None }
+        }
+    }
+}
+
+/// Hands a complete answer to the cache, which decides whether to keep it.
+pub async fn store(key: &str, content_type: &'static str, answer: Vec<u8>) {
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.extend(host::header(headers::CACHE_KEY, key));
+    headers.extend(host::header("content-type", content_type));
+    let stored = call(origins::SEMANTIC_CACHE, cache::STORE_PATH, headers, answer.into());
+    match host::within(AFTERWARDS_WITHIN, stored).await {
+        Some(Some(incoming)) if incoming.status < 400 => {}
+        Some(Some(incoming)) => host::log(&format!("semantic-cache answered {} to a store", incoming.status)),
+        Some(None) | None => host::log("semantic-cache did not take an answer to store"),
+    }
+}
+
+/// Settles a batch; false when the limiter did not confirm it. Never sent twice: its increments are not idempotent.
+pub async fn settle(batch: &SettleBatch) -> bool {
+    let Ok(body) = serde_json::to_vec(batch) else { return false };
+    let settled = call(origins::TOKEN_LIMITER, limiter::SETTLE_PATH, HeaderMap::new(), body.into());
+    matches!(host::within(AFTERWARDS_WITHIN, settled).await, Some(Some(Incoming { status: 204, .. })))
+}
+
+/// Records a batch; false when the logger did not confirm it.
+pub async fn record(batch: &[UsageRecord]) -> bool {
+    let Ok(body) = serde_json::to_vec(batch) else { return false };
+    let recorded = call(origins::USAGE_LOGGER, record::RECORDS_PATH, HeaderMap::new(), body.into());
+    matches!(host::within(AFTERWARDS_WITHIN, recorded).await, Some(Some(Incoming { status: 204, .. })))
+}
+
+async fn call(origin: &str, path: &str, headers: HeaderMap, body: Bytes) -> Option<Incoming> {
+    let uri: Uri = format!("{origin}{path}").parse().ok()?;
+    let outgoing = Outgoing { method: Method::POST, uri, headers, body, timeouts: None };
+    match host::send(outgoing).await {
+        Ok(incoming) => Some(incoming),
+        Err(failed) => {
+            host::log(&format!("{origin}{path} did not answer: {failed:?}"));
+            None
+        }
+    }
+}
+
+/// What of the limiter's headers concerns the client.
+fn client_headers(limiter: &HeaderMap) -> HeaderMap {
+    let concerns = |name: &HeaderName| {
+        name == http::header::RETRY_AFTER
+            || name == crate::reply::X_SHOULD_RETRY
+            || name.as_str().starts_with("x-ratelimit-")
+    };
+    limiter.iter().filter(|(name, _)| concerns(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn parse_usage(header: &str) -> Option<Usage> {
+    let mut figures = header.split(',').map(|figure| figure.trim().parse::<u64>());
+    let mut next = || figures.next()?.ok();
+    Some(Usage {
+        prompt_tokens: next()?,
+        completion_tokens: next()?,
+        cached_tokens: next()?,
+        reasoning_tokens: next()?,
+    })
+}

@@ -1,0 +1,95 @@
+//! Answers to the client.
+
+use crate::error::Cause;
+use crate::host;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+pub use crate::host::HostResponse;
+
+/// A response under construction: what the client gets, before it becomes the host's.
+pub struct Reply {
+    status: u16,
+    headers: HeaderMap,
+    body: Body,
+}
+
+/// What fills a response.
+enum Body {
+    /// Held whole: goes out as one frame with its `content-length`, because the platform's listener has Nagle's
+    /// algorithm on and a second small write waits for the client's delayed acknowledgement.
+    Whole(Vec<u8>),
+    /// Comes from the host as it is: another component's answer handed on, or a stream that a task fills.
+    Host(host::BodyReader),
+}
+
+impl Reply {
+    /// A JSON answer.
+    pub fn json(status: u16, body: Vec<u8>) -> Self {
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Reply::whole(status, headers, body)
+    }
+
+    /// An answer held whole, with these headers.
+    pub fn whole(status: u16, headers: HeaderMap, body: Vec<u8>) -> Self {
+        Reply { status, headers, body: Body::Whole(body) }
+    }
+
+    /// An answer whose body the host already has, or gets while it is sent.
+    pub fn streamed(status: u16, headers: HeaderMap, body: host::BodyReader) -> Self {
+        Reply { status, headers, body: Body::Host(body) }
+    }
+
+    /// An error in the shape of the OpenAI API.
+    pub fn error(cause: &Cause) -> Self {
+        let error = cause.to_api_error();
+        let mut reply = Reply::json(error.status, error.to_json().into_bytes());
+        match cause {
+            Cause::MethodNotAllowed { allow } => reply.set(header::ALLOW, allow),
+            Cause::LimiterUnavailable => reply.set(header::RETRY_AFTER, "1"),
+            Cause::Configuration(_) => reply.set(X_SHOULD_RETRY, "false"),
+            _ => {}
+        }
+        reply
+    }
+
+    /// Sets a header; a value that is no header value is left out.
+    pub fn set(&mut self, name: HeaderName, value: &str) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+    }
+
+    /// Adds these headers, replacing those of the same name.
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// Adds the request id.
+    pub fn with_request_id(mut self, id: &str) -> Self {
+        self.set(X_REQUEST_ID, id);
+        self
+    }
+
+    /// Hands the response to the host; a whole body is written by a task of its own.
+    pub fn into_host(mut self) -> HostResponse {
+        let body = match self.body {
+            Body::Host(body) => body,
+            Body::Whole(body) => {
+                self.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+                let (writer, reader) = host::body();
+                host::spawn(async move {
+                    // A client that has left needs no answer.
+                    let _taken = writer.write_whole(body).await;
+                });
+                reader
+            }
+        };
+        host::response(self.status, &self.headers, body)
+    }
+}
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Tells the OpenAI SDKs whether a retry makes sense, whatever the status says.
+pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
