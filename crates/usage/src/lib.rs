@@ -1,1 +1,35 @@
-//! Stub.
+//! What a request cost, how its record is kept, and how the records are summed.
+//!
+//! Everything here is pure: SQL is built, never run; the time of day is an argument; a request's query string comes
+//! in and a typed query, or the list of everything wrong with it, comes out. Whoever holds a database runs the
+//! [`Statement`]s and hands the rows back. The crate's own tests run them on SQLite.
+//!
+//! ```text
+//! POST /records        parse_batch ─▶ price_records ─▶ json_line, insert_statements
+//! GET  /admin/usage    UsageQuery::parse ─▶ statement ─▶ UsageReport::from_rows ─▶ to_json, to_csv
+//! GET  /admin/requests RequestsQuery::parse ─▶ statement ─▶ RequestList::from_rows ─▶ to_json
+//! ```
+
+mod batch;
+mod cost;
+mod day;
+mod dimension;
+mod parameters;
+mod query;
+mod report;
+mod requests;
+mod row;
+mod sql;
+mod view;
+
+pub use batch::{BatchError, MAX_TEXT_BYTES, parse_batch};
+pub use cost::{cost_nano_usd, price_records};
+pub use day::Day;
+pub use dimension::Dimension;
+pub use parameters::{QueryError, QueryProblem};
+pub use query::{Filters, Format, MAX_ROWS, UsageQuery};
+pub use report::{UsageReport, UsageRow};
+pub use requests::{MAX_LIMIT, RequestList, RequestsQuery};
+pub use row::{SCHEMA_VERSION, insert_statements, schema_statements, schema_version_statement};
+pub use sql::{RowError, Statement, Value};
+pub use view::json_line;

@@ -1,0 +1,115 @@
+//! What a request cost, in integer nano-dollars.
+//!
+//! Prices are per million tokens. The three products are added exactly and rounded once, half up, so that a cost is
+//! never off by more than half a nano-dollar, whatever the split between prompt, cache and completion.
+
+use contracts::{CacheOutcome, Outcome, UsageRecord};
+use gateway_config::{Price, Pricing};
+
+/// Tokens that a price is for.
+const TOKENS_PER_PRICE: u128 = 1_000_000;
+
+/// Sets the cost of each record, replacing whatever cost it arrived with.
+///
+/// A cache hit and a refused request cost 0. Anything else costs what its tokens cost, or `None` (unknown) when the
+/// document gives no price for its model and deployment.
+pub fn price_records(records: &mut [UsageRecord], pricing: &Pricing) {
+    for record in records {
+        record.cost_nano_usd = match (record.cache, record.outcome) {
+            (CacheOutcome::Exact, _) | (_, Outcome::Refused) => Some(0),
+            (CacheOutcome::Bypass | CacheOutcome::Miss, _) => {
+                pricing.price(&record.model, &record.deployment).map(|price| cost_nano_usd(price, record))
+            }
+        };
+    }
+}
+
+/// The cost of a record's tokens at `price`, in nano-dollars; `u64::MAX` when it does not fit.
+///
+/// `cached_tokens` are a part of `prompt_tokens` and are charged at their own price only; a provider that reports
+/// more cached than prompt tokens is charged for the cached ones.
+pub fn cost_nano_usd(price: &Price, record: &UsageRecord) -> u64 {
+    let uncached_tokens = record.prompt_tokens.saturating_sub(record.cached_tokens);
+    let product = |tokens: u64, per_million: u64| u128::from(tokens) * u128::from(per_million);
+    let sum = product(uncached_tokens, price.prompt_nano_usd_per_million)
+        .saturating_add(product(record.cached_tokens, price.cached_nano_usd_per_million))
+        .saturating_add(product(record.completion_tokens, price.completion_nano_usd_per_million));
+    let rounded = sum.saturating_add(TOKENS_PER_PRICE / 2) / TOKENS_PER_PRICE;
+    u64::try_from(rounded).unwrap_or(u64::MAX)
+}
+
+/// Nano-dollars as dollars with all nine decimals: 1,234 is `0.000001234`.
+pub(crate) fn usd(nano_usd: u64) -> String {
+    format!("{}.{:09}", nano_usd / 1_000_000_000, nano_usd % 1_000_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2.50, 1.25 and 10 dollars per million tokens.
+    const PRICE: Price = Price {
+        prompt_nano_usd_per_million: 2_500_000_000,
+        cached_nano_usd_per_million: 1_250_000_000,
+        completion_nano_usd_per_million: 10_000_000_000,
+    };
+
+    fn tokens(prompt_tokens: u64, cached_tokens: u64, completion_tokens: u64) -> UsageRecord {
+        UsageRecord { prompt_tokens, cached_tokens, completion_tokens, ..UsageRecord::default() }
+    }
+
+    #[test]
+    fn each_kind_of_token_is_charged_at_its_own_price() {
+        for (record, nano_usd) in [
+            (tokens(0, 0, 0), 0),
+            (tokens(1_000_000, 0, 0), 2_500_000_000),
+            (tokens(1_000_000, 1_000_000, 0), 1_250_000_000),
+            (tokens(0, 0, 1_000_000), 10_000_000_000),
+            (tokens(1_000, 400, 50), 1_500_000 + 500_000 + 500_000),
+            (tokens(10, 400, 0), 500_000), // more cached than prompt: the cached ones
+        ] {
+            assert_eq!(cost_nano_usd(&PRICE, &record), nano_usd, "{record:?}");
+        }
+    }
+
+    #[test]
+    fn the_sum_is_rounded_once_half_up() {
+        let price = |per_million| Price {
+            prompt_nano_usd_per_million: per_million,
+            cached_nano_usd_per_million: per_million,
+            completion_nano_usd_per_million: per_million,
+        };
+        for (per_million, record, nano_usd) in [
+            (499_999, tokens(1, 0, 0), 0),
+            (500_000, tokens(1, 0, 0), 1),
+            (1_499_999, tokens(1, 0, 0), 1),
+            (1_500_000, tokens(1, 0, 0), 2),
+            (200_000, tokens(2, 1, 1), 1), // 0.6, where each of the three alone rounds to 0
+        ] {
+            assert_eq!(cost_nano_usd(&price(per_million), &record), nano_usd, "{per_million} {record:?}");
+        }
+    }
+
+    #[test]
+    fn a_cost_that_does_not_fit_is_the_largest() {
+        let price = Price {
+            prompt_nano_usd_per_million: u64::MAX,
+            cached_nano_usd_per_million: u64::MAX,
+            completion_nano_usd_per_million: u64::MAX,
+        };
+        assert_eq!(cost_nano_usd(&price, &tokens(u64::MAX, u64::MAX, u64::MAX)), u64::MAX);
+        assert_eq!(cost_nano_usd(&price, &tokens(1_000_000, 0, 0)), u64::MAX);
+    }
+
+    #[test]
+    fn dollars_have_nine_decimals() {
+        for (nano_usd, text) in [
+            (0, "0.000000000"),
+            (1, "0.000000001"),
+            (1_500_000_000, "1.500000000"),
+            (u64::MAX, "18446744073.709551615"),
+        ] {
+            assert_eq!(usd(nano_usd), text);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The table `usage_records`: its schema, and a record as a row of it, both ways.
+//!
+//! One row per request. A row is never changed. Its key is `(at_ms, request_id, consumer)` rather than the request id
+//! alone, because a client may choose its request id: one that sends the same id with every request is still charged
+//! for each, and cannot hide another consumer's record, while a record that arrives twice has the same key both
+//! times. The key begins with the time, and the table is stored in key order (`WITHOUT ROWID`): writing appends, and
+//! reading a range of days or the newest records is one sequential scan.
+
+use contracts::{CacheOutcome, Outcome, UsageRecord};
+
+use crate::day::Day;
+use crate::sql::{Cells, RowError, Statement, Value, wrong};
+
+/// Version of the schema below, kept in the table `usage_schema`.
+///
+/// A table rather than `PRAGMA user_version`, which a remote libSQL may refuse.
+pub const SCHEMA_VERSION: i64 = 1;
+
+/// Most `?` in a statement: SQLite's default since 3.32 (<https://www.sqlite.org/limits.html#max_variable_number>).
+const MAX_PARAMETERS: usize = 32_766;
+
+/// The columns of a record, in the order in which they are written and read. `day` comes on top: it follows from `at_ms`.
+const COLUMNS: [&str; 21] = [
+    "request_id",
+    "at_ms",
+    "consumer",
+    "team",
+    "app",
+    "model",
+    "deployment",
+    "attempts",
+    "stream",
+    "status",
+    "outcome",
+    "error_code",
+    "cache",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "estimated",
+    "cost_nano_usd",
+    "latency_ms",
+    "ttft_ms",
+];
+
+const MAX_ROWS_PER_INSERT: usize = MAX_PARAMETERS / (COLUMNS.len() + 1);
+
+// A batch as the contract allows it is one statement, and so is written whole or not at all.
+const _: () = assert!(contracts::limiter::MAX_BATCH <= MAX_ROWS_PER_INSERT);
+
+const CREATE_RECORDS: &str = "\
+CREATE TABLE IF NOT EXISTS usage_records (
+    request_id TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    consumer TEXT NOT NULL,
+    team TEXT NOT NULL,
+    app TEXT NOT NULL,
+    model TEXT NOT NULL,
+    deployment TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    stream INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    error_code TEXT NOT NULL,
+    cache TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    estimated INTEGER NOT NULL,
+    cost_nano_usd INTEGER,
+    latency_ms INTEGER NOT NULL,
+    ttft_ms INTEGER,
+    day TEXT NOT NULL,
+    PRIMARY KEY (at_ms, request_id, consumer)
+) WITHOUT ROWID";
+
+/// Creates what is missing, in order. Safe to run again, and by several instances at once.
+pub fn schema_statements() -> [Statement; 4] {
+    [
+        CREATE_RECORDS,
+        "CREATE INDEX IF NOT EXISTS usage_records_by_team ON usage_records (team, at_ms)",
+        "CREATE TABLE IF NOT EXISTS usage_schema (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), version INTEGER NOT NULL)",
+        "INSERT INTO usage_schema (only_row, version) VALUES (1, 1) ON CONFLICT DO NOTHING",
+    ]
+    .map(Statement::plain)
+}
+
+/// One row, one integer: the schema's version, to compare with [`SCHEMA_VERSION`].
+pub fn schema_version_statement() -> Statement {
+    Statement::plain("SELECT version FROM usage_schema")
+}
+
+/// Writes records; one that is already there is left as it is.
+///
+/// One statement for up to 1,489 records, so for any batch that [`crate::parse_batch`] accepts; none for no records.
+pub fn insert_statements(records: &[UsageRecord]) -> Vec<Statement> {
+    let row = format!("({}?)", "?,".repeat(COLUMNS.len()));
+    records
+        .chunks(MAX_ROWS_PER_INSERT)
+        .map(|chunk| Statement {
+            sql: format!(
+                "INSERT INTO usage_records ({},day) VALUES {} ON CONFLICT (at_ms, request_id, consumer) DO NOTHING",
+                COLUMNS.join(","),
+                vec![row.as_str(); chunk.len()].join(","),
+            ),
+            parameters: chunk.iter().flat_map(values).collect(),
+        })
+        .collect()
+}
+
+/// The column list of a `SELECT` whose rows [`record_from`] reads.
+pub(crate) fn select_list() -> String {
+    COLUMNS.join(",")
+}
+
+fn values(record: &UsageRecord) -> [Value; COLUMNS.len() + 1] {
+    let text = |text: &str| Value::Text(text.to_owned());
+    // An instant without a day cannot pass `parse_batch`.
+    let day = Day::of_ms(record.at_ms).map(|day| day.to_string()).unwrap_or_default();
+    [
+        text(&record.request_id),
+        Value::count(record.at_ms),
+        text(&record.consumer),
+        text(&record.team),
+        text(&record.app),
+        text(&record.model),
+        text(&record.deployment),
+        Value::count(u64::from(record.attempts)),
+        Value::flag(record.stream),
+        Value::count(u64::from(record.status)),
+        text(record.outcome.as_str()),
+        text(&record.error_code),
+        text(record.cache.as_str()),
+        Value::count(record.prompt_tokens),
+        Value::count(record.completion_tokens),
+        Value::count(record.cached_tokens),
+        Value::count(record.reasoning_tokens),
+        Value::flag(record.estimated),
+        record.cost_nano_usd.map_or(Value::Null, Value::count),
+        Value::count(record.latency_ms),
+        record.ttft_ms.map_or(Value::Null, Value::count),
+        Value::Text(day),
+    ]
+}
+
+/// Reads a row of [`select_list`].
+pub(crate) fn record_from(row: Vec<Value>) -> Result<UsageRecord, RowError> {
+    let mut cells = Cells::new(row);
+    Ok(UsageRecord {
+        request_id: cells.text("request_id")?,
+        at_ms: cells.number("at_ms")?,
+        consumer: cells.text("consumer")?,
+        team: cells.text("team")?,
+        app: cells.text("app")?,
+        model: cells.text("model")?,
+        deployment: cells.text("deployment")?,
+        attempts: cells.number("attempts")?,
+        stream: cells.number::<u8>("stream")? != 0,
+        status: cells.number("status")?,
+        outcome: outcome(&cells.text("outcome")?)?,
+        error_code: cells.text("error_code")?,
+        cache: cache(&cells.text("cache")?)?,
+        prompt_tokens: cells.number("prompt_tokens")?,
+        completion_tokens: cells.number("completion_tokens")?,
+        cached_tokens: cells.number("cached_tokens")?,
+        reasoning_tokens: cells.number("reasoning_tokens")?,
+        estimated: cells.number::<u8>("estimated")? != 0,
+        cost_nano_usd: cells.optional_number("cost_nano_usd")?,
+        latency_ms: cells.number("latency_ms")?,
+        ttft_ms: cells.optional_number("ttft_ms")?,
+    })
+}
+
+fn outcome(text: &str) -> Result<Outcome, RowError> {
+    use Outcome::{ClientGone, Completed, Refused, UpstreamError, UpstreamFailed};
+    [Completed, Refused, UpstreamError, UpstreamFailed, ClientGone]
+        .into_iter()
+        .find(|outcome| outcome.as_str() == text)
+        .ok_or_else(|| wrong("outcome", "the name of an outcome", Some(&Value::Text(text.to_owned()))))
+}
+
+fn cache(text: &str) -> Result<CacheOutcome, RowError> {
+    use CacheOutcome::{Bypass, Exact, Miss};
+    [Bypass, Miss, Exact]
+        .into_iter()
+        .find(|cache| cache.as_str() == text)
+        .ok_or_else(|| wrong("cache", "the name of a cache outcome", Some(&Value::Text(text.to_owned()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_writes_the_version_that_this_build_expects() {
+        assert!(schema_statements().iter().any(|s| s.sql.contains(&format!("VALUES (1, {SCHEMA_VERSION})"))));
+    }
+
+    #[test]
+    fn a_statement_never_holds_more_parameters_than_sqlite_takes() {
+        let records = vec![UsageRecord::default(); 2 * MAX_ROWS_PER_INSERT + 1];
+        let sizes: Vec<_> = insert_statements(&records)
+            .iter()
+            .map(|statement| {
+                assert_eq!(statement.sql.matches('?').count(), statement.parameters.len());
+                statement.parameters.len()
+            })
+            .collect();
+        assert_eq!(sizes, [MAX_ROWS_PER_INSERT * 22, MAX_ROWS_PER_INSERT * 22, 22]);
+        assert!(sizes.iter().all(|size| *size <= MAX_PARAMETERS));
+        assert_eq!(insert_statements(&[]), []);
+    }
+
+    #[test]
+    fn a_row_of_another_shape_is_an_error_that_names_the_column() {
+        let good: Vec<Value> = values(&UsageRecord::default()).into();
+        assert!(record_from(good.clone()).is_ok());
+        for (index, column) in COLUMNS.iter().enumerate() {
+            let mut row = good.clone();
+            row[index] = match row[index] {
+                Value::Text(_) => Value::Integer(-1),
+                Value::Integer(_) | Value::Null => Value::Integer(-1),
+            };
+            let error = record_from(row).unwrap_err().to_string();
+            assert!(error.contains(column), "{column}: {error}");
+        }
+        let error = record_from(vec![]).unwrap_err().to_string();
+        assert_eq!(error, "the database returned no cell for request_id, where text was expected");
+    }
+
+    #[test]
+    fn every_outcome_is_read_back() {
+        for name in ["completed", "refused", "upstream_error", "upstream_failed", "client_gone"] {
+            assert_eq!(outcome(name).unwrap().as_str(), name);
+        }
+        for name in ["bypass", "miss", "exact"] {
+            assert_eq!(cache(name).unwrap().as_str(), name);
+        }
+        assert!(outcome("Completed").is_err() && cache("semantic").is_err());
+    }
+}

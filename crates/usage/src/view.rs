@@ -1,0 +1,57 @@
+//! A record as operators see it: one line of the log, one entry of `/admin/requests`.
+
+use contracts::UsageRecord;
+use serde::Serialize;
+
+use crate::day::rfc3339;
+
+/// The record's own fields, after the instant in a form that people and log collectors read.
+#[derive(Serialize)]
+pub(crate) struct RecordView<'a> {
+    /// Tells these lines from others in the same stream; absent where nothing else can stand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'static str>,
+    at: Option<String>,
+    #[serde(flatten)]
+    record: &'a UsageRecord,
+}
+
+impl<'a> RecordView<'a> {
+    pub(crate) fn new(record: &'a UsageRecord) -> Self {
+        RecordView { event: None, at: rfc3339(record.at_ms), record }
+    }
+}
+
+/// The record as one line of JSON with its line feed: `{"event":"usage_record","at":"2026-11-30T…Z",…}`.
+pub fn json_line(record: &UsageRecord) -> String {
+    let view = RecordView { event: Some("usage_record"), ..RecordView::new(record) };
+    // Strings, numbers and booleans: serialising cannot fail; an empty object would still be a line of JSON.
+    let mut line = serde_json::to_string(&view).unwrap_or_else(|_| "{}".to_owned());
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line_whatever_it_holds() {
+        let record = UsageRecord {
+            request_id: "r-1".to_owned(),
+            at_ms: 1_796_083_199_007,
+            model: "two\nlines \"quoted\" \u{2028}".to_owned(),
+            cost_nano_usd: None,
+            ..UsageRecord::default()
+        };
+        let line = json_line(&record);
+        assert!(
+            line.starts_with(
+                r#"{"event":"usage_record","at":"2026-11-30T23:59:59.007Z","request_id":"r-1","at_ms":1796083199007,"#
+            ),
+            "{line}"
+        );
+        assert_eq!(line.matches('\n').count(), 1, "{line}");
+        assert_eq!(serde_json::from_str::<UsageRecord>(&line).unwrap(), record);
+    }
+}

@@ -1,0 +1,7 @@
+//! The statements, run on SQLite and compared with what plain Rust makes of the same records.
+
+#![cfg(test)]
+
+mod database;
+mod sums;
+mod table;
