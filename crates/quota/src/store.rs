@@ -1,0 +1,76 @@
+//! The store port: counters that can be read, and added to atomically.
+
+/// Counters by key; one that was never added to is 0.
+///
+/// `increment` must be atomic across every client of the store, and a `get` that starts after an `increment` has
+/// answered must see it. Nothing else is asked of a store: no transaction, no order between keys, no expiry.
+#[expect(async_fn_in_trait, reason = "every caller drives its own store on one thread; no bound is missing")]
+pub trait CounterStore {
+    /// The counter's value.
+    ///
+    /// # Errors
+    /// The store cannot be read, or holds something else under the key.
+    async fn get(&self, key: &str) -> Result<i64, StoreError>;
+
+    /// Adds `delta` and returns the sum.
+    ///
+    /// # Errors
+    /// The store cannot be written. Whether the delta was added is then unknown.
+    async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError>;
+}
+
+/// The store failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store failed to {operation}: {reason}")]
+pub struct StoreError {
+    /// What was tried, a verb with its object.
+    pub operation: &'static str,
+    /// What the store said. For the log: it may name hosts or files.
+    pub reason: String,
+}
+
+/// Reads a counter from its stored bytes, in either of the forms that stores keep: ASCII decimal, or eight bytes of a
+/// little-endian i64. `None` for anything else.
+///
+/// Eight ASCII digits are a decimal number: as a binary one they would be above 3.4 × 10¹⁸, which no counter reaches
+/// (see [`crate::MAX_TOKENS`]).
+pub fn decode_counter(stored: &[u8]) -> Option<i64> {
+    let digits = stored.strip_prefix(b"-").unwrap_or(stored);
+    if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) {
+        return std::str::from_utf8(stored).ok()?.parse().ok();
+    }
+    stored.try_into().ok().map(i64::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_no_counter_is_none() {
+        for stored in
+            [&b""[..], b"-", b"x", b"1x", b" 1", b"+1", b"1.0", b"123456789012345678901", &[0; 7], &[0; 9]]
+        {
+            assert_eq!(decode_counter(stored), None, "{stored:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn both_forms_of_every_reachable_count_decode(count in -1_000_000_000_000_000_000_i64..=1_000_000_000_000_000_000) {
+            prop_assert_eq!(decode_counter(&count.to_le_bytes()), Some(count));
+            prop_assert_eq!(decode_counter(count.to_string().as_bytes()), Some(count));
+        }
+
+        #[test]
+        fn eight_ascii_digits_are_decimal(count in 10_000_000_i64..=99_999_999) {
+            prop_assert_eq!(decode_counter(count.to_string().as_bytes()), Some(count));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(stored in prop::collection::vec(any::<u8>(), 0..24)) {
+            let _count = decode_counter(&stored);
+        }
+    }
+}

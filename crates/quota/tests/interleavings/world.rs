@@ -1,0 +1,180 @@
+//! A store, a clock and a scheduler that lets one store operation happen at a time, in an order given from outside.
+
+use quota::{CounterStore, StoreError};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// One move of the scheduler.
+#[derive(Debug, Clone, Copy)]
+pub struct Move {
+    /// Which of the waiting operations happens, modulo their number.
+    pub pick: usize,
+    /// How far the clock moves before it happens, in milliseconds.
+    pub advance_ms: u64,
+    /// What becomes of it if it is an operation of the store.
+    pub fault: Fault,
+}
+
+/// What becomes of a store operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// It fails and nothing has happened.
+    Fails,
+    /// It happens but its answer is lost.
+    AnswerLost,
+}
+
+/// An increment that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub task: usize,
+    pub key: String,
+    pub delta: i64,
+    pub at_ms: u64,
+}
+
+#[derive(Default)]
+struct State {
+    counters: BTreeMap<String, i64>,
+    history: Vec<Written>,
+    now_ms: u64,
+    /// Operations that wait for their turn: ticket and task.
+    waiting: Vec<(usize, usize)>,
+    tickets: usize,
+    granted: Option<(usize, Fault)>,
+}
+
+/// Everything that concurrent requests share.
+#[derive(Clone, Default)]
+pub struct World(Rc<RefCell<State>>);
+
+/// One request, from its first operation to its last.
+pub type Task<'t, T> = Pin<Box<dyn Future<Output = T> + 't>>;
+
+/// The world as one task sees it.
+pub struct View {
+    world: World,
+    task: usize,
+}
+
+impl World {
+    pub fn starting_at(now_ms: u64) -> Self {
+        World(Rc::new(RefCell::new(State { now_ms, ..State::default() })))
+    }
+
+    pub fn view(&self, task: usize) -> View {
+        View { world: self.clone(), task }
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.0.borrow().now_ms
+    }
+
+    pub fn advance(&self, ms: u64) {
+        self.0.borrow_mut().now_ms += ms;
+    }
+
+    pub fn history(&self) -> Vec<Written> {
+        self.0.borrow().history.clone()
+    }
+
+    pub fn counters(&self) -> BTreeMap<String, i64> {
+        self.0.borrow().counters.clone()
+    }
+
+    pub fn put(&self, key: &str, value: i64) {
+        self.0.borrow_mut().counters.insert(key.to_owned(), value);
+    }
+
+    /// Runs all tasks to their end; the moves are used over and over until then.
+    pub fn run<T>(&self, tasks: Vec<Task<'_, T>>, moves: &[Move]) -> Vec<T> {
+        let count = tasks.len();
+        let mut results: Vec<Option<T>> = tasks.iter().map(|_| None).collect();
+        let mut tasks: Vec<Option<Task<'_, T>>> = tasks.into_iter().map(Some).collect();
+        let mut poll = |task: usize| {
+            let Some(future) = &mut tasks[task] else { return };
+            if let Poll::Ready(result) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                results[task] = Some(result);
+                tasks[task] = None;
+            }
+        };
+        (0..count).for_each(&mut poll);
+        for &step in moves.iter().cycle() {
+            let Some(task) = self.grant(step) else { break };
+            poll(task);
+        }
+        results.into_iter().map(|result| result.expect("a task waits for something but its turn")).collect()
+    }
+
+    /// Lets one waiting operation happen at its task's next poll; `None` when nothing waits.
+    fn grant(&self, step: Move) -> Option<usize> {
+        let mut state = self.0.borrow_mut();
+        if state.waiting.is_empty() {
+            return None;
+        }
+        let pick = step.pick % state.waiting.len();
+        let (ticket, task) = state.waiting.swap_remove(pick);
+        state.now_ms += step.advance_ms;
+        state.granted = Some((ticket, step.fault));
+        Some(task)
+    }
+}
+
+impl View {
+    pub fn now_ms(&self) -> u64 {
+        self.world.now_ms()
+    }
+
+    /// Waits until the scheduler picks this task, and says what becomes of what it does then.
+    pub async fn turn(&self) -> Fault {
+        let ticket = {
+            let mut state = self.world.0.borrow_mut();
+            state.tickets += 1;
+            let ticket = (state.tickets, self.task);
+            state.waiting.push(ticket);
+            ticket.0
+        };
+        poll_fn(|_| {
+            let mut state = self.world.0.borrow_mut();
+            match state.granted {
+                Some((granted, fault)) if granted == ticket => {
+                    state.granted = None;
+                    Poll::Ready(fault)
+                }
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+impl CounterStore for View {
+    async fn get(&self, key: &str) -> Result<i64, StoreError> {
+        match self.turn().await {
+            Fault::None => Ok(self.world.0.borrow().counters.get(key).copied().unwrap_or(0)),
+            Fault::Fails | Fault::AnswerLost => Err(failure("get")),
+        }
+    }
+
+    async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
+        let fault = self.turn().await;
+        if fault == Fault::Fails {
+            return Err(failure("increment"));
+        }
+        let mut state = self.world.0.borrow_mut();
+        let at_ms = state.now_ms;
+        state.history.push(Written { task: self.task, key: key.to_owned(), delta, at_ms });
+        let counter = state.counters.entry(key.to_owned()).or_default();
+        *counter += delta;
+        if fault == Fault::None { Ok(*counter) } else { Err(failure("increment")) }
+    }
+}
+
+fn failure(operation: &'static str) -> StoreError {
+    StoreError { operation, reason: "as the test asked".to_owned() }
+}
