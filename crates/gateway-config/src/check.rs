@@ -1,7 +1,7 @@
 //! The whole document at once: every component's view and what must fit between them.
 
-use crate::document::{Document, Report};
-use crate::names::{did_you_mean, is_model_name, shown};
+use crate::document::{Document, Report, path_of};
+use crate::names::{did_you_mean, is_model_name};
 use crate::router::{PlainVariables, RouterConfig};
 use crate::secret::Secrets;
 use crate::{Consumer, CounterPart, LimiterConfig, Problems, UsageConfig};
@@ -123,8 +123,7 @@ fn refuse_prices_without_use(usage: &UsageConfig, router: &RouterConfig, report:
         if !could_apply {
             let hint = did_you_mean(name, used.iter().copied());
             let message = "is the name of no model, upstream model or deployment (backend/upstream-model)";
-            report
-                .add(format!("pricing.{}", shown(name)), format!("{message}, so it would never apply{hint}"));
+            report.add(path_of("pricing", name), format!("{message}, so it would never apply{hint}"));
         }
     }
 }

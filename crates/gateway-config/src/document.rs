@@ -101,9 +101,7 @@ impl<'a, 'd> Fields<'a, 'd> {
 
     /// Where a key of this table stands.
     pub fn path_of(&self, key: &str) -> String {
-        let is_bare = !key.is_empty() && is_name(key) && !key.contains('.');
-        let key = if is_bare { key.to_owned() } else { shown(key) };
-        if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
+        path_of(&self.path, key)
     }
 
     /// Reports a problem with a key of this table.
@@ -292,6 +290,13 @@ impl<'a, 'd> Fields<'a, 'd> {
         }
         tables
     }
+}
+
+/// Where a key of the table at `path` stands, quoted as in TOML where it must be.
+pub(crate) fn path_of(path: &str, key: &str) -> String {
+    let is_bare = is_name(key) && !key.contains('.');
+    let key = if is_bare { key.to_owned() } else { shown(key) };
+    if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 
 /// Values that must be unique, with the table that has each.

@@ -21,6 +21,9 @@ mod router;
 mod secret;
 mod usage;
 
+#[cfg(test)]
+mod tests;
+
 pub use backends::{Backend, Provider};
 pub use base_url::BaseUrl;
 pub use bounds::Bounds;

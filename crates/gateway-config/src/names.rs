@@ -45,15 +45,20 @@ fn looks_like_a_key(text: &str) -> bool {
         || words().any(|word| word.len() >= 24 && word.bytes().any(|b| b.is_ascii_digit()))
 }
 
-/// `; did you mean "…"?` or nothing.
+/// `; did you mean "…"?` or nothing: a name that begins with the text, or differs from it in one letter of three.
 pub(crate) fn did_you_mean<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let text = text.to_lowercase();
-    let tolerance = (text.chars().count() / 3).clamp(1, 3);
+    let length = text.chars().count();
+    let nearness = |name: &str| {
+        let name = name.to_lowercase();
+        let is_beginning = length >= 3 && name.starts_with(&text);
+        if is_beginning { 0 } else { distance(&text, &name) }
+    };
     names
         .into_iter()
         .take(CANDIDATES_MAX)
-        .map(|name| (distance(&text, &name.to_lowercase()), name))
-        .filter(|(distance, _)| *distance <= tolerance)
+        .map(|name| (nearness(name), name))
+        .filter(|(nearness, _)| *nearness <= ((length + 1) / 3).min(3))
         .min()
         .map_or_else(String::new, |(_, name)| format!("; did you mean {}?", shown(name)))
 }
@@ -111,6 +116,8 @@ mod tests {
             ("opnai", "; did you mean \"openai\"?"),
             ("OpenAI", "; did you mean \"openai\"?"),
             ("azur", "; did you mean \"azure\"?"),
+            ("ope", "; did you mean \"openai\"?"),
+            ("op", ""),
             ("bedrock", ""),
             ("", ""),
         ] {

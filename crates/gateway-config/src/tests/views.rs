@@ -1,0 +1,171 @@
+//! What each component sees of a document.
+
+use super::*;
+use crate::*;
+use sha2::{Digest, Sha256};
+
+fn router(gateway: &str) -> RouterConfig {
+    RouterConfig::parse(gateway, SECRETS, PlainVariables { openai_api_key: "k" }).unwrap()
+}
+
+#[test]
+fn the_router_sees_backends_models_consumers_and_bounds() {
+    let config = router(FULL);
+    assert_eq!(config.backends[0].base_url.to_string(), "https://api.openai.com/v1");
+    assert_eq!(config.backends[1].base_url.to_string(), "http://127.0.0.1:8000/v1");
+    assert_eq!(config.bounds, Bounds { request_bytes: 1 << 20, response_bytes: 2 << 20 });
+    assert_eq!(
+        config.models[0].timeouts,
+        Timeouts { connect_ms: 1_000, first_byte_ms: 2_000, idle_ms: 3_000 }
+    );
+    assert_eq!(
+        config.models[1].timeouts,
+        Timeouts { connect_ms: 5_000, first_byte_ms: 120_000, idle_ms: 60_000 }
+    );
+    assert_eq!(config.consumers.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["alice", "bob"]);
+}
+
+#[test]
+fn deployments_come_by_priority_and_then_as_they_are_written() {
+    let config = router(FULL);
+    let labels: Vec<_> = config.models[0].deployments.iter().map(|d| (d.label.as_str(), d.weight)).collect();
+    assert_eq!(labels, [("openai/gpt-4o", 1), ("local/llama-70b", 3), ("local/llama-8b", 0)]);
+    assert_eq!(config.models[0].deployments[0].model, None);
+    assert_eq!(config.models[1].deployments[0].label, "openai/gpt-4o-mini");
+}
+
+#[test]
+fn a_model_is_found_by_its_exact_name_before_the_star() {
+    let with_star =
+        format!("{FULL}\n[[models]]\nname = \"*\"\n[[models.deployments]]\nbackend = \"local\"\n");
+    for (document, name, found) in [
+        (FULL, "fast", Some("fast")),
+        (FULL, "FAST", None),
+        (FULL, "*", None),
+        (&with_star, "fast", Some("fast")),
+        (&with_star, "other", Some("*")),
+    ] {
+        assert_eq!(router(document).model(name).map(|m| m.name.as_str()), found, "{name}");
+    }
+    assert_eq!(router(&with_star).model("other").unwrap().deployments[0].label, "local/*");
+}
+
+#[test]
+fn a_consumer_may_use_the_models_it_lists_or_all() {
+    let config = router(FULL);
+    let by = |byte: u8| config.consumers.by_key_digest(&[byte; 32]);
+    for (byte, model, expected) in [(0x11, "fast", true), (0x22, "gpt-4o", false), (0x22, "fas", false)] {
+        assert_eq!(by(byte).unwrap().may_use(model), expected, "{byte} {model}");
+    }
+    let bob = config.consumers.iter().nth(1).unwrap();
+    assert!(bob.may_use("anything") && !bob.local_only);
+    assert_eq!(by(0x33), None);
+}
+
+#[test]
+fn each_of_many_keys_finds_its_own_consumer() {
+    let mut document = FULL.to_owned();
+    for n in 0..2_000 {
+        let sha256 = hex::encode(Sha256::digest(format!("key-{n}")));
+        document.push_str(&format!("[[consumers]]\nid = \"c{n}\"\nkeys_sha256 = [\"{sha256}\"]\n"));
+    }
+    // Two that begin alike: the search must not stop at the first.
+    let twins = ["00", "ff"].map(|end| format!("{}{end}", "ab".repeat(31)));
+    for (n, twin) in twins.iter().enumerate() {
+        document.push_str(&format!("[[consumers]]\nid = \"twin{n}\"\nkeys_sha256 = [\"{twin}\"]\n"));
+    }
+    let consumers = router(&document).consumers;
+    let id = |sha256: &[u8; 32]| consumers.by_key_digest(sha256).map(|consumer| consumer.id.clone());
+    for n in 0..2_000 {
+        assert_eq!(id(&Sha256::digest(format!("key-{n}")).into()), Some(format!("c{n}")));
+    }
+    for (end, expected) in [(0x00, Some("twin0")), (0xff, Some("twin1")), (0x01, None)] {
+        let mut sha256 = [0xab; 32];
+        sha256[31] = end;
+        assert_eq!(id(&sha256).as_deref(), expected, "…{end:02x}");
+    }
+    assert_eq!(id(&[0; 32]), None);
+    assert_eq!(id(&[0xff; 32]), None);
+}
+
+#[test]
+fn the_limiter_sees_limits() {
+    let config = LimiterConfig::parse(FULL).unwrap();
+    assert_eq!(config.completion_reserve, 2_048);
+    assert_eq!(config.on_store_error, OnStoreError::Allow);
+    assert_eq!(config.limits[0].counter_key, [CounterPart::Team, CounterPart::Model], "in one order always");
+    assert_eq!(config.limits[0].tokens_per_minute, 50_000);
+    assert_eq!(config.limits[1].counter_key, []);
+}
+
+#[test]
+fn the_cache_and_the_logger_see_their_sections() {
+    let cache = CacheConfig::parse(FULL).unwrap();
+    assert_eq!(cache, CacheConfig { enabled: false, ttl_s: 60, max_entry_bytes: 65_536 });
+    let usage = UsageConfig::parse(FULL).unwrap();
+    assert!(!usage.stdout);
+    let price = usage.pricing.price("gpt-4o", "openai/gpt-4o").unwrap();
+    assert_eq!(price.prompt_nano_usd_per_million, 2_500_000_000);
+    assert_eq!(price.cached_nano_usd_per_million, 1_250_000_000);
+    assert_eq!(price.completion_nano_usd_per_million, 10_000_000_000);
+    let free = usage.pricing.price("gpt-4o", "local/llama-70b").unwrap();
+    assert_eq!(
+        (free.prompt_nano_usd_per_million, free.cached_nano_usd_per_million),
+        (0, 0),
+        "zero is a price"
+    );
+    assert_eq!(free.completion_nano_usd_per_million, 1);
+}
+
+#[test]
+fn a_component_reads_its_own_sections_and_refuses_unknown_ones() {
+    let broken_cache = FULL.replace("ttl_s = 60", "ttl_s = 0");
+    assert!(LimiterConfig::parse(&broken_cache).is_ok());
+    assert!(UsageConfig::parse(&broken_cache).is_ok());
+    assert!(CacheConfig::parse(&broken_cache).is_err());
+    let unknown = format!("guard = 1\n{FULL}");
+    let expected = "guard: is not a section of the document";
+    for problems in [
+        RouterConfig::parse(&unknown, SECRETS, PlainVariables::default()).unwrap_err(),
+        LimiterConfig::parse(&unknown).unwrap_err(),
+        CacheConfig::parse(&unknown).unwrap_err(),
+        UsageConfig::parse(&unknown).unwrap_err(),
+    ] {
+        assert!(problems.to_string().starts_with(expected) && problems.len() == 1, "{problems}");
+    }
+}
+
+#[test]
+fn an_empty_document_is_the_built_in_one() {
+    for document in ["", " \n", "# nothing yet\n"] {
+        let config = RouterConfig::parse(document, "", PlainVariables { openai_api_key: "k" }).unwrap();
+        assert_eq!(config.backends[0].base_url.to_string(), "https://api.openai.com/v1", "{document:?}");
+        assert_eq!(config.backends[0].api_key.as_ref().map(Secret::expose), Some("k"));
+        assert_eq!(config.model("gpt-4o").map(|model| model.name.as_str()), Some("*"));
+        let consumer = config.consumers.by_key_digest(&Sha256::digest("tollgate-local").into()).unwrap();
+        assert_eq!((consumer.id.as_str(), consumer.local_only, consumer.may_use("x")), ("local", true, true));
+        assert_eq!(config.bounds, Bounds { request_bytes: 16 << 20, response_bytes: 32 << 20 });
+        assert_eq!(LimiterConfig::parse(document).unwrap(), LimiterConfig::default());
+        assert_eq!(CacheConfig::parse(document).unwrap(), CacheConfig::default());
+        assert!(CacheConfig::default().enabled && UsageConfig::parse(document).unwrap().stdout);
+        assert!(check(document, "", PlainVariables { openai_api_key: "k" }).unwrap().is_built_in);
+    }
+}
+
+#[test]
+fn an_empty_document_without_a_key_says_what_to_pass() {
+    let problems = check("", "", PlainVariables::default()).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems}");
+    for part in ["openai_api_key: ", "--variable openai_api_key=…", "--variable gateway=@gateway.toml"] {
+        assert!(problems.to_string().contains(part), "{problems}");
+    }
+}
+
+#[test]
+fn the_built_in_key_is_refused_elsewhere() {
+    let problems = check(BUILT_IN, "openai_api_key = \"k\"", PlainVariables::default()).unwrap_err();
+    assert!(
+        problems.to_string().starts_with("consumers[0].keys_sha256[0]: is the key of the built-in"),
+        "{problems}"
+    );
+}
