@@ -11,6 +11,9 @@ use crate::stable_hash::stable_hash;
 use crate::text::{answer_text, token_count, truncate_to_tokens};
 use crate::tools::{ToolCall, plan_calls, truncate_calls};
 
+/// The most text of all choices together: what one request may make the mock hold in memory.
+const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+
 /// A completion before it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -104,6 +107,9 @@ impl Answer {
     ) -> Result<Self, OutOfRange> {
         let limit = request.token_limit()?;
         let choice_count = request.choice_count()?;
+        if choice_count * shape.text_bytes.unwrap_or(0) as u64 > MAX_ANSWER_BYTES {
+            return Err(OutOfRange { parameter: "n", expected: "fewer choices of so long a text" });
+        }
         // Reasoning comes first and counts against the limit, as OpenAI's does.
         let reasoning_tokens = shape.reasoning_tokens.min(limit);
         let choices: Vec<Choice> = (0..choice_count)
@@ -169,11 +175,15 @@ mod tests {
     use crate::model_name;
 
     fn plan(model: &str, fields: &str) -> Answer {
+        try_plan(model, fields).unwrap()
+    }
+
+    fn try_plan(model: &str, fields: &str) -> Result<Answer, OutOfRange> {
         let body =
             format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"Hello"}}]{fields}}}"#);
         let request: ChatRequest<'_> = serde_json::from_str(&body).unwrap();
         let shape = model_name::parse(model).unwrap().answer;
-        Answer::plan(&request, body.as_bytes(), &shape, 0).unwrap()
+        Answer::plan(&request, body.as_bytes(), &shape, 0)
     }
 
     #[test]
@@ -208,6 +218,12 @@ mod tests {
     fn a_plan_depends_on_the_request_only() {
         assert_eq!(plan("mock+text=emoji", r#","n":2"#), plan("mock+text=emoji", r#","n":2"#));
         assert_ne!(plan("mock", "").request_hash, plan("mock", r#","seed":1"#).request_hash);
+    }
+
+    #[test]
+    fn many_choices_of_a_long_text_are_refused() {
+        assert!(try_plan("mock+text=16777216", r#","n":5"#).is_err());
+        assert!(try_plan("mock+text=100", r#","n":128"#).is_ok());
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::completion::put_call_head;
 use crate::deltas::{Delta, Place};
 use crate::json::{put, put_hex, put_value};
 
-/// Room for some sixty events between two allocations.
-const BUFFER_BYTES: usize = 16 * 1024;
+/// Room for the sixteen events hyper writes at once; every open stream holds one such buffer.
+const BUFFER_BYTES: usize = 4 * 1024;
 
 /// Writes the events of one answer.
 pub struct EventWriter {

@@ -160,3 +160,57 @@ impl Memory {
         before
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Request;
+
+    use super::*;
+
+    fn request(path: &str, body_bytes: usize) -> LoggedRequest {
+        let (parts, ()) = Request::builder().uri(path).body(()).unwrap().into_parts();
+        LoggedRequest::received(&parts, Bytes::from(vec![b'0'; body_bytes]))
+    }
+
+    #[test]
+    fn the_oldest_requests_make_room_for_the_newest() {
+        let memory = Memory::default();
+        let numbers: Vec<u64> =
+            (0..MAX_ENTRIES + 3).map(|index| memory.record(request(&format!("/{index}"), 0))).collect();
+        let log = memory.log();
+        assert_eq!((log.len(), log[0].path.as_str()), (MAX_ENTRIES, "/3"));
+        memory.update(numbers[2], |_| panic!("this one is forgotten"));
+        memory.update(numbers[3], |entry| entry.chunks = 7);
+        assert_eq!(memory.log()[0].chunks, 7);
+    }
+
+    #[test]
+    fn large_bodies_make_room_too() {
+        let memory = Memory::default();
+        for index in 0..5 {
+            memory.record(request(&format!("/{index}"), MAX_BODY_BYTES / 3));
+        }
+        assert_eq!(
+            memory.log().iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(),
+            ["/2", "/3", "/4"]
+        );
+    }
+
+    #[test]
+    fn a_cleared_log_takes_no_late_word_of_what_it_forgot() {
+        let memory = Memory::default();
+        let old = memory.record(request("/old", 1));
+        memory.clear_log();
+        memory.record(request("/new", 1));
+        memory.update(old, |entry| entry.chunks = 9);
+        assert_eq!((memory.log().len(), memory.log()[0].chunks), (1, 0));
+    }
+
+    #[test]
+    fn flaky_models_are_counted_apart_by_name_and_id() {
+        let memory = Memory::default();
+        let counts = [("a", "1"), ("a", "1"), ("a", "2"), ("b", "1"), ("a", "1")];
+        assert_eq!(counts.map(|(model, id)| memory.count_flaky(model, id)), [0, 1, 0, 0, 2]);
+    }
+}

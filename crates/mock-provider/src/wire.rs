@@ -122,3 +122,44 @@ impl AsyncWrite for Wire {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn wire() -> (Wire, Arc<Control>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let control = Arc::new(Control::default());
+        (Wire::new(listener.accept().await.unwrap().0, Arc::clone(&control)), control, peer)
+    }
+
+    #[tokio::test]
+    async fn no_write_exceeds_the_bound_until_it_is_lifted() {
+        let (mut wire, control, _peer) = wire().await;
+        let slices = [IoSlice::new(b""), IoSlice::new(b"abcdef"), IoSlice::new(b"ghi")];
+        control.split(2);
+        for _ in 0..3 {
+            assert_eq!(wire.write(b"abcdef").await.unwrap(), 2);
+            assert_eq!(wire.write_vectored(&slices).await.unwrap(), 2);
+        }
+        assert_eq!(wire.write(b"a").await.unwrap(), 1);
+        control.split(0);
+        assert_eq!(wire.write(b"abcdef").await.unwrap(), 6);
+        assert_eq!(wire.write_vectored(&slices).await.unwrap(), 9);
+    }
+
+    #[tokio::test]
+    async fn a_flush_is_reported_once_it_has_happened() {
+        let (mut wire, control, _peer) = wire().await;
+        assert!(control.is_flushed());
+        control.await_flush();
+        wire.write_all(b"abc").await.unwrap();
+        assert!(!control.is_flushed());
+        wire.flush().await.unwrap();
+        assert!(control.is_flushed());
+    }
+}
