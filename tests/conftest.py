@@ -1,0 +1,43 @@
+"""Fixtures: one mock provider and one gateway for most tests, started once."""
+
+import itertools
+
+import pytest
+from support import servers
+from support.gateway import Gateway
+
+_serial = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def mock(tmp_path_factory):
+    server = servers.start_mock(tmp_path_factory.mktemp("mock"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def gateway(mock, tmp_path_factory):
+    running = Gateway(tmp_path_factory.mktemp("gateway"), mock)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def new_gateway(mock, tmp_path_factory):
+    """Starts gateways of a test's own, with what it asks for."""
+    started = []
+
+    def start(**options):
+        started.append(Gateway(tmp_path_factory.mktemp("gateway"), mock, **options))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.stop()
+
+
+@pytest.fixture
+def unique():
+    """A text that no other test sends, so that no other test's cached answer or log entry is met."""
+    return f"unique question {next(_serial)} of this run"

@@ -1,0 +1,102 @@
+"""Exact hits: the same answer for the same request, to nobody else, whole or as a stream."""
+
+import time
+
+import pytest
+from support.gateway import OTHER_KEY
+from test_streams import content, events
+
+
+def cached(gateway, model, text, **fields):
+    """Asks until the answer comes from the cache; it is stored after the first answer has gone out."""
+    deadline = time.monotonic() + 5
+    while True:
+        response = gateway.chat(model, text, **fields)
+        if response.headers.get("x-tollgate-cache") == "exact":
+            return response
+        assert time.monotonic() < deadline, "never served from the cache"
+        time.sleep(0.05)
+
+
+def test_the_same_question_is_paid_once(gateway, unique):
+    first = gateway.chat("gpt-4o-mini", unique)
+    assert first.headers["x-tollgate-cache"] == "miss"
+    hit = cached(gateway, "gpt-4o-mini", unique)
+    assert hit.content == first.content and hit.headers["content-type"] == "application/json"
+    assert int(hit.headers["content-length"]) == len(hit.content)
+    assert int(hit.headers["x-tollgate-cache-age"]) >= 0
+    asked = len(gateway.received(unique))
+    cached(gateway, "gpt-4o-mini", unique)
+    assert len(gateway.received(unique)) == asked, "a hit asks no provider"
+    record = gateway.record_of(hit)
+    assert (record["cache"], record["cost_nano_usd"], record["attempts"]) == ("exact", 0, 0)
+    assert record["prompt_tokens"] == first.json()["usage"]["prompt_tokens"]
+
+
+def test_a_whole_answer_is_replayed_as_a_stream(gateway, unique):
+    first = gateway.chat(text=unique)
+    cached(gateway, "mock", unique)
+    response, text = gateway.stream(text=unique)
+    assert response.headers["x-tollgate-cache"] == "exact"
+    assert response.headers["content-type"].startswith("text/event-stream")
+    parsed = events(text)
+    assert parsed[-1] == "[DONE]" and not any(e.get("usage") for e in parsed[:-1])
+    assert content(parsed) == first.json()["choices"][0]["message"]["content"]
+    _, text = gateway.stream(text=unique, stream_options={"include_usage": True})
+    usage = [e["usage"] for e in events(text)[:-1] if e.get("usage")]
+    assert usage == [first.json()["usage"]]
+
+
+def test_a_streamed_answer_is_served_whole(gateway, unique):
+    _, text = gateway.stream("mock+text=multibyte+tokens=20", unique)
+    hit = cached(gateway, "mock+text=multibyte+tokens=20", unique)
+    answer = hit.json()
+    assert answer["object"] == "chat.completion"
+    assert answer["choices"][0]["message"]["content"] == content(events(text))
+    assert answer["usage"]["total_tokens"] > 0
+
+
+def test_a_streamed_tool_call_is_served_whole(gateway, unique):
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]
+    gateway.stream("mock+tool", unique, tools=tools)
+    hit = cached(gateway, "mock+tool", unique, tools=tools).json()
+    direct = gateway.chat("mock+tool", unique, tools=tools, headers={"cache-control": "no-cache"}).json()
+    assert hit["choices"][0]["message"]["tool_calls"] == direct["choices"][0]["message"]["tool_calls"]
+
+
+@pytest.mark.parametrize("change", [{"temperature": 0.5}, {"max_tokens": 9}, {"seed": 1}, {"user": "u"}, {"unknown": 1}])
+def test_any_parameter_separates_answers(gateway, unique, change):
+    gateway.chat(text=unique)
+    cached(gateway, "mock", unique)
+    assert gateway.chat(text=unique, **change).headers["x-tollgate-cache"] == "miss"
+
+
+def test_nothing_crosses_from_one_team_to_another(gateway, unique):
+    gateway.chat("gpt-4o-mini", unique)
+    cached(gateway, "gpt-4o-mini", unique)
+    other = gateway.chat("gpt-4o-mini", unique, headers={"authorization": f"Bearer {OTHER_KEY}"})
+    assert other.headers["x-tollgate-cache"] == "miss"
+
+
+@pytest.mark.parametrize("model", ["mock+status=400", "mock+content-filter", "mock+no-usage"])
+def test_what_is_no_clean_answer_is_never_cached(gateway, unique, model):
+    gateway.chat(model, unique)
+    gateway.record_of(gateway.chat(model, unique))
+    time.sleep(0.2)
+    assert gateway.chat(model, unique).headers["x-tollgate-cache"] == "miss"
+
+
+def test_the_client_can_refuse_the_cache(gateway, unique):
+    gateway.chat(text=unique)
+    cached(gateway, "mock", unique)
+    for control in ("no-store", "no-cache"):
+        response = gateway.chat(text=unique, headers={"cache-control": control})
+        assert response.headers["x-tollgate-cache"] == "bypass", control
+
+
+def test_the_cache_survives_a_restart(new_gateway, unique):
+    gateway = new_gateway()
+    gateway.chat(text=unique)
+    cached(gateway, "mock", unique)
+    again = new_gateway(state=gateway.folder / "state")
+    assert again.chat(text=unique).headers["x-tollgate-cache"] == "exact"

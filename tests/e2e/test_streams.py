@@ -1,0 +1,132 @@
+"""Streams: handed on as they come, and never passed as whole when they are not."""
+
+import json
+import time
+
+import httpx
+import pytest
+from support.gateway import KEY
+
+
+def events(text):
+    """The `data` of each event, `[DONE]` as it is."""
+    data = [line.removeprefix("data: ") for line in text.replace("\r\n", "\n").split("\n") if line.startswith("data:")]
+    return [d if d == "[DONE]" else json.loads(d) for d in data]
+
+
+def content(parsed):
+    return "".join(
+        choice["delta"].get("content") or "" for e in parsed if e != "[DONE]" for choice in e.get("choices", [])
+    )
+
+
+def direct(gateway, model, text, **fields):
+    body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": True, **fields}
+    return httpx.post(f"{gateway.mock.url}/v1/chat/completions", json=body).text
+
+
+def test_a_stream_that_asks_for_usage_is_handed_on_untouched(gateway, unique):
+    options = {"include_usage": True}
+    response, text = gateway.stream(text=unique, stream_options=options)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert text == direct(gateway, "mock", unique, stream_options=options)
+
+
+def test_usage_is_asked_for_and_held_back_when_the_client_does_not_want_it(gateway, unique):
+    response, text = gateway.stream(text=unique)
+    assert (received := gateway.received(unique)[0])["body"]["stream_options"] == {"include_usage": True}, received
+    parsed = events(text)
+    assert parsed[-1] == "[DONE]" and not any(e.get("usage") for e in parsed[:-1])
+    assert content(parsed) == content(events(direct(gateway, "mock", unique)))
+    record = gateway.record_of(response)
+    assert record["completion_tokens"] > 0 and not record["estimated"] and record["stream"]
+
+
+def test_chunks_arrive_when_the_provider_sends_them(gateway, unique):
+    body = {"model": "mock+ttft=200ms+gap=100ms+tokens=8", "messages": [{"role": "user", "content": unique}]}
+    started, arrivals = time.monotonic(), []
+    with gateway.http.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as response:
+        for _ in response.iter_raw():
+            arrivals.append(time.monotonic() - started)
+    assert len(arrivals) >= 6, "chunks were collected on the way"
+    assert arrivals[0] < 0.5 < 0.8 < arrivals[-1]
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["mock+split=3+text=emoji+tokens=30", "mock+split=7+text=multibyte+tokens=30", "mock+crlf", "mock+comments"],
+)
+def test_frames_and_characters_may_be_cut_anywhere(gateway, unique, model):
+    _, text = gateway.stream(model, unique)
+    parsed = events(text)
+    assert parsed[-1] == "[DONE]"
+    assert content(parsed) == content(events(direct(gateway, model, unique)))
+
+
+def test_tool_calls_stream_whole(gateway, unique):
+    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]
+    _, text = gateway.stream("mock+tool", unique, tools=tools)
+    calls = [c for e in events(text)[:-1] for ch in e["choices"] for c in ch["delta"].get("tool_calls") or []]
+    assert calls[0]["function"]["name"] == "get_weather"
+    assert json.loads("".join(c["function"].get("arguments", "") for c in calls))
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        ("mock+cut=3", "upstream_failed"),
+        ("mock+clean-cut=3", "upstream_truncated"),
+        ("mock+clean-cut=0", "upstream_truncated"),
+        ("mock+malformed=3", "upstream_bad_reply"),
+        ("impatient-stream", "upstream_timeout"),
+    ],
+)
+def test_a_stream_that_fails_ends_with_an_error_and_no_done(gateway, unique, model, code):
+    response, text = gateway.stream(model, unique)
+    parsed = events(text)
+    assert "[DONE]" not in parsed
+    assert parsed[-1]["error"]["code"] == code and set(parsed[-1]["error"]) == {"message", "type", "param", "code"}
+    assert all("error" not in e for e in parsed[:-1])
+    record = gateway.record_of(response)
+    assert (record["outcome"], record["error_code"]) == ("upstream_failed", code)
+    if "=0" not in model:
+        assert record["estimated"] and record["completion_tokens"] > 0, "what was generated is counted"
+    again, text = gateway.stream(model, unique)
+    assert again.headers["x-tollgate-cache"] == "miss", "a failed answer is never cached"
+
+
+def test_the_providers_own_error_in_a_stream_is_the_last_event(gateway, unique):
+    response, text = gateway.stream("mock+error-in-stream=2", unique)
+    parsed = events(text)
+    assert "error" in parsed[-1] and "[DONE]" not in parsed
+    assert gateway.record_of(response)["outcome"] == "upstream_error"
+
+
+def test_a_missing_done_after_a_finished_answer_is_made_good(gateway, unique):
+    response, text = gateway.stream("mock+no-done", unique)
+    assert events(text)[-1] == "[DONE]"
+    assert gateway.record_of(response)["outcome"] == "completed"
+
+
+def test_usage_that_the_provider_does_not_give_is_estimated_and_marked(gateway, unique):
+    response, _ = gateway.stream("mock+no-usage+tokens=40", unique)
+    record = gateway.record_of(response)
+    assert record["estimated"] and record["completion_tokens"] == 40 and record["prompt_tokens"] > 5
+
+
+def test_a_client_that_leaves_stops_the_provider_and_is_counted(gateway, unique):
+    body = {"model": "mock+gap=50ms+tokens=200", "messages": [{"role": "user", "content": unique}], "stream": True}
+    with httpx.Client(base_url=gateway.url, headers={"authorization": f"Bearer {KEY}"}) as leaving:
+        with leaving.stream("POST", "/v1/chat/completions", json=body) as response:
+            request_id = response.headers["x-request-id"]
+            for i, _ in enumerate(response.iter_raw()):
+                if i == 5:
+                    break
+    left = time.monotonic()
+    while (entry := gateway.received(unique)[0])["ended"] is None and time.monotonic() - left < 5:
+        time.sleep(0.05)
+    assert entry["ended"] == "client_gone" and entry["chunks"] < 100
+    assert time.monotonic() - left < 2, "the provider goes on only until the next chunk finds nobody"
+    record = gateway.record(request_id)
+    assert record["outcome"] == "client_gone" and record["estimated"]
+    assert 0 < record["completion_tokens"] < 100

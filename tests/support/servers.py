@@ -1,0 +1,88 @@
+"""Starts the programs under test and stops them again: the mock provider, and the app on its host."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+NATIVE = TARGET / "native"
+WASM = TARGET / "wasm32-wasip2" / "release"
+START_SECONDS = 60
+
+
+class Server:
+    """A process that prints the address it listens on, and its log."""
+
+    def __init__(self, command, pattern, log, **options):
+        self.log_path = log
+        with open(log, "wb") as output:
+            self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, **options)
+        deadline = time.monotonic() + START_SECONDS
+        while not (found := re.search(pattern, self.log())):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"{command[0]} did not start:\n{self.log()}")
+            time.sleep(0.02)
+        self.url = found.group(1)
+
+    def log(self):
+        return Path(self.log_path).read_text(errors="replace")
+
+    def stop(self, sig=signal.SIGKILL):
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        self.process.wait(timeout=10)
+
+
+def start_mock(folder):
+    command = [built(NATIVE / "mock-provider"), "--listen", "127.0.0.1:0", "--record"]
+    return Server(command, r"listening on (http://\S+)", folder / "mock.log")
+
+
+def start_host(folder, manifest, variables, runtime_config=None, state=None):
+    """Runs a manifest on the stand-in for Spin. `variables` is a dict; values may be long, so they go in as files."""
+    command = [built(NATIVE / "dev-host"), "up", "--from", str(manifest), "--listen", "127.0.0.1:0"]
+    state = Path(state or folder / "state")
+    state.mkdir(parents=True, exist_ok=True)
+    command += ["--state-dir", str(state)]
+    for name, value in variables.items():
+        path = folder / f"variable-{name}"
+        path.write_text(value)
+        command += ["--variable", f"{name}=@{path}"]
+    if runtime_config is not None:
+        path = folder / "runtime-config.toml"
+        path.write_text(runtime_config)
+        command += ["--runtime-config-file", str(path)]
+    return Server(command, r"Serving (http://\S+)", folder / "host.log")
+
+
+def built(path):
+    assert path.exists(), f"{path} is missing: scripts/test builds it"
+    return str(path)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start_redis(folder):
+    binary = shutil.which("redis-server")
+    assert binary, "redis-server is missing: scripts/test installs Debian's redis-server"
+    port = free_port()
+    command = [binary, "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    server = Server(command, r"(Ready to accept connections)", folder / "redis.log")
+    server.url = f"redis://127.0.0.1:{port}"
+    return server
+
+
+def temporary_folder():
+    return Path(tempfile.mkdtemp(prefix="tollgate-test-"))
