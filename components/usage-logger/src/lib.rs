@@ -1,1 +1,51 @@
-//! Stub.
+//! The usage logger: takes one record per request, answers who spent what. Its contract is in this component's README.
+//!
+//! This file is the route table. `host` is the only other file that names `spin_sdk`.
+
+mod admin;
+mod admin_token;
+mod error;
+mod host;
+mod platform;
+mod records;
+mod reply;
+
+use bytes::Bytes;
+use contracts::record::RECORDS_PATH;
+use error::Cause;
+use host::Spin;
+use http::Method;
+use http::request::Parts;
+use reply::Reply;
+use spin_sdk::http::{FullBody, Request, Response};
+use spin_sdk::http_service;
+
+const USAGE_PATH: &str = "/admin/usage";
+const REQUESTS_PATH: &str = "/admin/requests";
+
+#[http_service]
+async fn handle(request: Request) -> Response<FullBody<Bytes>> {
+    let (head, body) = request.into_parts();
+    answer(&head, body).await.unwrap_or_else(|cause| Reply::error(&cause)).into_response()
+}
+
+async fn answer<B>(head: &Parts, body: B) -> Result<Reply, Cause>
+where
+    B: http_body::Body<Data = Bytes>,
+{
+    let config = host::config().await?;
+    match (&head.method, head.uri.path()) {
+        (&Method::POST, RECORDS_PATH) => records::take(body, config, &Spin).await,
+        (&Method::GET, USAGE_PATH) => {
+            admin_token::check(&head.headers, &host::admin_token().await?)?;
+            admin::usage(head, host::today(), &Spin).await
+        }
+        (&Method::GET, REQUESTS_PATH) => {
+            admin_token::check(&head.headers, &host::admin_token().await?)?;
+            admin::requests(head, &Spin).await
+        }
+        (_, RECORDS_PATH) => Err(Cause::MethodNotAllowed { allow: "POST" }),
+        (_, USAGE_PATH | REQUESTS_PATH) => Err(Cause::MethodNotAllowed { allow: "GET" }),
+        _ => Err(Cause::UnknownPath),
+    }
+}

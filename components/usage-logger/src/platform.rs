@@ -1,0 +1,17 @@
+//! What the routes need of the platform, so that they run in a native test without it.
+
+use usage::{Statement, Value};
+
+/// The platform as the routes see it.
+pub trait Platform {
+    /// Runs one statement and returns its rows.
+    async fn run(&self, statement: Statement) -> Result<Vec<Vec<Value>>, DatabaseFailed>;
+    /// Writes a line (with its line feed) to standard output, where usage records go.
+    fn print(&self, line: &str);
+    /// Writes a line (without line feed) to standard error, where the operator is told what went wrong.
+    fn log(&self, line: &str);
+}
+
+/// Why the database did not do what it was asked, in its own words. For the log, not for answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseFailed(pub String);

@@ -1,0 +1,129 @@
+//! `POST /records`: prices a batch, prints it, writes it.
+//!
+//! Printing comes before writing, and happens in any case if writing fails: whatever the answer is, a record that was
+//! accepted is in the database or on standard output.
+
+use bytes::Bytes;
+use gateway_config::UsageConfig;
+use http_body::Body;
+
+use crate::error::Cause;
+use crate::platform::{DatabaseFailed, Platform};
+use crate::reply::Reply;
+
+/// Most bytes of a batch: 256 records of 4 KiB, where one is about 500 bytes.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// Takes a batch.
+pub async fn take<B, P>(body: B, config: &UsageConfig, platform: &P) -> Result<Reply, Cause>
+where
+    B: Body<Data = Bytes>,
+    P: Platform,
+{
+    let body = bounded_body::read(body, MAX_BODY_BYTES).await?;
+    let mut records = usage::parse_batch(&body)?;
+    usage::price_records(&mut records, &config.pricing);
+    let print = || records.iter().for_each(|record| platform.print(&usage::json_line(record)));
+    if config.stdout {
+        print();
+    }
+    for statement in usage::insert_statements(&records) {
+        if let Err(DatabaseFailed(reason)) = platform.run(statement).await {
+            if !config.stdout {
+                print();
+            }
+            platform.log(&format!(
+                "usage-logger: the database failed, so {} usage records are on standard output only: {reason}",
+                records.len()
+            ));
+            return Err(Cause::RecordsNotStored);
+        }
+    }
+    Ok(Reply::empty(204))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contracts::UsageRecord;
+    use futures::executor::block_on;
+    use gateway_config::Pricing;
+    use http_body_util::Full;
+    use std::cell::RefCell;
+    use usage::{Statement, Value};
+
+    /// Notes what happens, in order.
+    #[derive(Default)]
+    struct Fake {
+        database_fails: bool,
+        events: RefCell<Vec<String>>,
+    }
+
+    impl Platform for Fake {
+        async fn run(&self, statement: Statement) -> Result<Vec<Vec<Value>>, DatabaseFailed> {
+            let verb = statement.sql.split(' ').next().unwrap_or_default();
+            self.events.borrow_mut().push(format!("{verb} {} values", statement.parameters.len()));
+            if self.database_fails { Err(DatabaseFailed("disk full".to_owned())) } else { Ok(vec![]) }
+        }
+
+        fn print(&self, line: &str) {
+            let record: UsageRecord = serde_json::from_str(line).unwrap();
+            self.events.borrow_mut().push(format!("print {}", record.request_id));
+        }
+
+        fn log(&self, line: &str) {
+            self.events.borrow_mut().push(format!("log {line}"));
+        }
+    }
+
+    fn take_two(stdout: bool, database_fails: bool) -> (Result<u16, u16>, Vec<String>) {
+        let record = |id: &str| UsageRecord { request_id: id.to_owned(), ..UsageRecord::default() };
+        let body = serde_json::to_vec(&[record("a"), record("b")]).unwrap();
+        take_body(body, stdout, database_fails)
+    }
+
+    fn take_body(body: Vec<u8>, stdout: bool, database_fails: bool) -> (Result<u16, u16>, Vec<String>) {
+        let fake = Fake { database_fails, ..Fake::default() };
+        let config = UsageConfig { pricing: Pricing::default(), stdout };
+        let reply = block_on(take(Full::new(Bytes::from(body)), &config, &fake));
+        let status = reply.map(|reply| reply.status()).map_err(|cause| cause.to_api_error().status);
+        (status, fake.events.into_inner())
+    }
+
+    #[test]
+    fn a_batch_is_printed_and_then_written_at_once() {
+        assert_eq!(
+            take_two(true, false),
+            (Ok(204), vec!["print a".to_owned(), "print b".to_owned(), "INSERT 44 values".to_owned()])
+        );
+        assert_eq!(take_two(false, false), (Ok(204), vec!["INSERT 44 values".to_owned()]));
+    }
+
+    #[test]
+    fn records_that_are_not_written_are_printed_exactly_once_and_said_so() {
+        for stdout in [true, false] {
+            let (status, events) = take_two(stdout, true);
+            assert_eq!(status, Err(503));
+            for id in ["print a", "print b"] {
+                assert_eq!(events.iter().filter(|event| *event == id).count(), 1, "{stdout}: {events:?}");
+            }
+            let last = events.last().unwrap();
+            assert!(last.starts_with("log ") && last.contains("2 usage records"), "{last}");
+            assert!(last.contains("disk full"), "{last}");
+        }
+    }
+
+    #[test]
+    fn an_empty_batch_asks_nothing_of_the_database() {
+        assert_eq!(take_body(b"[]".to_vec(), true, true), (Ok(204), vec![]));
+    }
+
+    #[test]
+    fn a_batch_that_is_refused_leaves_no_trace() {
+        for (body, status) in
+            [(b"{}".to_vec(), 400), (vec![b' '; MAX_BODY_BYTES], 400), (vec![b' '; MAX_BODY_BYTES + 1], 413)]
+        {
+            assert_eq!(take_body(body, true, false), (Err(status), vec![]));
+        }
+    }
+}
