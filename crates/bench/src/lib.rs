@@ -1,0 +1,1 @@
+//! Whole-path measurements of the gateway against the mock provider.
