@@ -72,7 +72,8 @@ impl Standing<'_> {
 /// Unix epoch and never goes back by more than the hosts' clocks disagree.
 ///
 /// # Errors
-/// The store failed. What was taken has been given back as far as the store allowed.
+/// The store failed. What was taken has been given back as far as the store allowed; what was not stays charged until
+/// its window has passed.
 pub async fn reserve<'c, S: CounterStore>(
     store: &S,
     clock: impl Fn() -> u64,
@@ -91,7 +92,7 @@ pub async fn reserve<'c, S: CounterStore>(
         }
         match take(store, levels).await? {
             Taken::All(levels) if window_of(clock()) == window_of(now_ms) => return Ok(admitted(&levels)),
-            Taken::All(levels) => give_back(store, &levels).await,
+            Taken::All(levels) => give_back(store, &levels).await?,
             Taken::Nothing { over } => lost = refusal(&[over]),
         }
     }
@@ -197,13 +198,13 @@ async fn take<'d, 'c, S: CounterStore>(
                 let fits = level.fits();
                 taken.push(level.clone());
                 if !fits {
-                    give_back(store, &taken).await;
+                    give_back(store, &taken).await?;
                     return Ok(Taken::Nothing { over: level });
                 }
             }
             Err(error) => {
                 // Not from the failed counter: if its amount was not added, taking it off would let others exceed.
-                give_back(store, &taken).await;
+                let _also_failed = give_back(store, &taken).await;
                 return Err(error);
             }
         }
@@ -211,12 +212,14 @@ async fn take<'d, 'c, S: CounterStore>(
     Ok(Taken::All(taken))
 }
 
-async fn give_back<S: CounterStore>(store: &S, taken: &[Level<'_, '_>]) {
+/// One that fails does not keep the others from being given back.
+async fn give_back<S: CounterStore>(store: &S, taken: &[Level<'_, '_>]) -> Result<(), StoreError> {
+    let mut result = Ok(());
     for level in taken {
-        // A failure leaves the counter too high until its window has passed: the safe side. The store logs it.
-        let _left_charged =
-            store.increment(&level.key(), signed(level.demand.amount).saturating_neg()).await.is_err();
+        let given = store.increment(&level.key(), signed(level.demand.amount).saturating_neg()).await;
+        result = result.and(given.map(|_| ()));
     }
+    result
 }
 
 fn signed(amount: u64) -> i64 {

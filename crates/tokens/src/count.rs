@@ -83,11 +83,7 @@ impl TextCounter {
     }
 }
 
-fn message_tokens(
-    counter: TextCounter,
-    at: usize,
-    message: &MessageView<'_>,
-) -> Result<u64, InvalidRequest> {
+fn message_tokens(counter: TextCounter, at: usize, message: &MessageView<'_>) -> Result<u64, InvalidRequest> {
     let content = match message.content {
         None => 0,
         Some(content) => match content.get().as_bytes().first() {

@@ -1,0 +1,145 @@
+//! Everything that keeps a request from its 204, and what the caller is told: one exhaustive match.
+
+use crate::reply::Reply;
+use gateway_config::Problems;
+use http::{HeaderName, header};
+use openai_types::ApiError;
+use quota::{Rejected, Standing, StoreError, Unapplied};
+use tokens::InvalidRequest;
+
+/// Tells the OpenAI SDKs whether a retry makes sense, whatever the status says.
+const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Most wrong settlements that an answer names.
+const MAX_NAMED: usize = 8;
+
+/// Why there is no 204.
+#[derive(Debug)]
+pub enum Cause<'c> {
+    /// No such path.
+    NotFound { path: String },
+    /// The path exists, but not with this method.
+    MethodNotAllowed { allow: &'static str },
+    /// The body is over the cap.
+    BodyTooLarge { max_bytes: usize },
+    /// The body ended before its end.
+    BodyCutShort { reason: String },
+    /// The gateway document has problems.
+    Configuration(&'static Problems),
+    /// The gateway document could not be read at all.
+    NoConfiguration { reason: String },
+    /// The body is no chat request.
+    InvalidRequest(InvalidRequest),
+    /// A limit is used up for now.
+    RateExceeded { by: Standing<'c>, amount: u64, retry_after_s: u64 },
+    /// A limit is smaller than the request.
+    NeverFits { limit: &'c str, limit_tokens: u64, amount: u64 },
+    /// The counters cannot be reached, and the document says to refuse then.
+    StoreFailed(StoreError),
+    /// The body is no batch of settlements; nothing was settled.
+    InvalidBatch { param: Option<&'static str>, what: String },
+    /// Some settlements are no settlements; the others were made.
+    Rejected { rejected: Vec<Rejected>, settlements: usize },
+    /// Some counters were not corrected.
+    Unsettled(Unapplied),
+}
+
+impl From<&Cause<'_>> for Reply {
+    fn from(cause: &Cause<'_>) -> Reply {
+        match cause {
+            Cause::NotFound { path } => {
+                error(404, "not_found", format!("There is no {path:?} here; there are /reserve and /settle."))
+            }
+            Cause::MethodNotAllowed { allow } => {
+                error(405, "method_not_allowed", format!("Use {allow}.")).with(header::ALLOW, allow)
+            }
+            Cause::BodyTooLarge { max_bytes } => {
+                error(413, "request_too_large", format!("The body is larger than {max_bytes} bytes."))
+            }
+            Cause::BodyCutShort { reason } => {
+                logged(error(400, "invalid_request", "The body ended early.".to_owned()), reason)
+            }
+            Cause::Configuration(problems) => {
+                let message = format!("The gateway document is invalid:\n{problems}");
+                let log = message.replace('\n', "; ");
+                logged(error(500, "invalid_configuration", message).with(X_SHOULD_RETRY, "false"), log)
+            }
+            Cause::NoConfiguration { reason } => {
+                logged(unavailable(), format!("the variable `gateway` cannot be read: {reason}"))
+            }
+            Cause::InvalidRequest(invalid) => api_error(
+                ApiError::new(400, "invalid_request", invalid.to_string()),
+                invalid.param.as_deref(),
+            ),
+            Cause::RateExceeded { by, amount, retry_after_s } => {
+                let Standing { limit, limit_tokens, used_tokens, .. } = by;
+                let message = format!(
+                    "Limit \"{limit}\" allows {limit_tokens} tokens in 60 seconds; {used_tokens} are used and this \
+                     request needs an estimated {amount}. Retry in {retry_after_s} s."
+                );
+                error(429, "rate_limit_exceeded", message)
+                    .with(header::RETRY_AFTER, &retry_after_s.to_string())
+                    .with_standing(by)
+            }
+            Cause::NeverFits { limit, limit_tokens, amount } => {
+                let message = format!(
+                    "This request needs an estimated {amount} tokens, more than the {limit_tokens} that limit \
+                     \"{limit}\" allows in 60 seconds, so a retry cannot help: shorten the prompt or lower \
+                     `max_completion_tokens`."
+                );
+                error(429, "rate_limit_exceeded", message)
+                    .with(X_SHOULD_RETRY, "false")
+                    .with_limit(*limit_tokens)
+            }
+            Cause::StoreFailed(failure) => {
+                logged(unavailable(), format!("on_store_error=deny, refused: {failure}"))
+            }
+            Cause::InvalidBatch { param, what } => {
+                let message = match param {
+                    Some(param) => format!("`{param}` {what}. Nothing was settled."),
+                    None => format!("The body {what}. Nothing was settled."),
+                };
+                api_error(ApiError::new(400, "invalid_request", message), *param)
+            }
+            Cause::Rejected { rejected, settlements } => {
+                let path = |r: &Rejected| format!("settlements[{}].{}", r.index, r.field());
+                let named: Vec<_> =
+                    rejected.iter().take(MAX_NAMED).map(|r| format!("`{}` {r}", path(r))).collect();
+                let named = named.join("; ");
+                let (count, settled) = (rejected.len(), settlements.saturating_sub(rejected.len()));
+                let message =
+                    format!("{named}. Settlements not made: {count}; the others were made: {settled}.");
+                let param = rejected.first().map(path);
+                let error = ApiError::new(400, "invalid_request", message.clone());
+                logged(api_error(error, param.as_deref()), message)
+            }
+            Cause::Unsettled(unapplied) => {
+                let message = "Some counters could not be corrected. Do not send this batch again: the rest of it was \
+                               settled, and would be twice.";
+                let reply = error(503, "limiter_unavailable", message.to_owned());
+                logged(reply.with(X_SHOULD_RETRY, "false"), unapplied.to_string())
+            }
+        }
+    }
+}
+
+fn unavailable() -> Reply {
+    let message = "The token limiter cannot reach its counters. Retry shortly.".to_owned();
+    error(503, "limiter_unavailable", message).with(header::RETRY_AFTER, "1")
+}
+
+fn error(status: u16, code: &'static str, message: String) -> Reply {
+    api_error(ApiError::new(status, code, message), None)
+}
+
+fn api_error(error: ApiError, param: Option<&str>) -> Reply {
+    let error = match param {
+        Some(param) => error.with_param(param),
+        None => error,
+    };
+    Reply::json(error.status, error.to_json())
+}
+
+fn logged(reply: Reply, why: impl Into<String>) -> Reply {
+    Reply { log: Some(why.into()), ..reply }
+}

@@ -1,0 +1,109 @@
+//! The platform: configuration, clock, log, response, and the counters in Spin's key-value store.
+
+use crate::error::Cause;
+use crate::reply::Reply;
+use bytes::Bytes;
+use contracts::headers;
+use gateway_config::{LimiterConfig, Problems};
+use http::HeaderMap;
+use quota::{CounterStore, StoreError, decode_counter};
+use spin_sdk::experimental::wasi::keyvalue::{atomics, store as wasi_store};
+use spin_sdk::http::FullBody;
+use spin_sdk::key_value::Store;
+use spin_sdk::variables;
+use std::cell::OnceCell;
+use std::fmt::Debug;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What the handler returns.
+pub type Response = spin_sdk::http::Response<FullBody<Bytes>>;
+
+/// The store's label: the one that every Spin application has without a runtime config.
+const STORE: &str = "default";
+
+/// The validated limits, parsed once per instance.
+pub async fn config() -> Result<&'static LimiterConfig, Cause<'static>> {
+    static CONFIG: OnceLock<Result<LimiterConfig, Problems>> = OnceLock::new();
+    let config = match CONFIG.get() {
+        Some(config) => config,
+        None => {
+            // An unreadable document must not pass for an empty one: that would lift every limit.
+            let gateway = variables::get("gateway").await;
+            let gateway = gateway.map_err(|error| Cause::NoConfiguration { reason: format!("{error:?}") })?;
+            // Two first requests may both get here; one result is kept, and they are equal.
+            CONFIG.get_or_init(|| LimiterConfig::parse(&gateway))
+        }
+    };
+    config.as_ref().map_err(Cause::Configuration)
+}
+
+/// Milliseconds since the Unix epoch, by the host's wall clock.
+pub fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Prints one line about a request to the component's log.
+#[expect(clippy::print_stderr, reason = "the platform's log is standard error")]
+pub fn log(request: &HeaderMap, why: &str) {
+    let id = request.get(headers::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-");
+    eprintln!("token-limiter: request_id={id} {why}");
+}
+
+/// The response for the host: one frame of known length.
+pub fn response(reply: Reply) -> Response {
+    let mut response = Response::new(FullBody::new(reply.body));
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers;
+    response
+}
+
+/// The counters, opened when first used. One value serves one request.
+pub struct Counters {
+    /// Reads go this way: asynchronous, so that the instance's other requests run meanwhile.
+    reader: OnceCell<Store>,
+    /// The only interface with an atomic increment; it blocks the instance while it runs.
+    writer: OnceCell<wasi_store::Bucket>,
+}
+
+impl Counters {
+    /// Opens nothing yet.
+    pub fn new() -> Self {
+        Counters { reader: OnceCell::new(), writer: OnceCell::new() }
+    }
+
+    async fn reader(&self) -> Result<&Store, StoreError> {
+        if self.reader.get().is_none() {
+            let store = Store::open(STORE).await.map_err(failed_to("open"))?;
+            return Ok(self.reader.get_or_init(|| store));
+        }
+        self.reader.get().ok_or_else(|| failed_to("open")("not kept"))
+    }
+
+    fn writer(&self) -> Result<&wasi_store::Bucket, StoreError> {
+        if self.writer.get().is_none() {
+            let bucket = wasi_store::open(STORE).map_err(failed_to("open"))?;
+            return Ok(self.writer.get_or_init(|| bucket));
+        }
+        self.writer.get().ok_or_else(|| failed_to("open")("not kept"))
+    }
+}
+
+impl CounterStore for Counters {
+    async fn get(&self, key: &str) -> Result<i64, StoreError> {
+        match self.reader().await?.get(key).await.map_err(failed_to("read a counter"))? {
+            None => Ok(0),
+            Some(stored) => decode_counter(&stored)
+                .ok_or_else(|| failed_to("read a counter")(format!("{key} holds something else"))),
+        }
+    }
+
+    async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
+        atomics::increment(self.writer()?, key, delta).map_err(failed_to("add to a counter"))
+    }
+}
+
+fn failed_to<E: Debug>(operation: &'static str) -> impl Fn(E) -> StoreError {
+    move |error| StoreError { operation, reason: format!("{error:?}") }
+}
