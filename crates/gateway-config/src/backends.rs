@@ -1,6 +1,6 @@
 //! `[[backends]]`: one provider account or server each.
 
-use crate::document::{Fields, Taken};
+use crate::fields::{Fields, Taken};
 use crate::names::shown;
 use crate::secret::Secrets;
 use crate::{BaseUrl, Secret};

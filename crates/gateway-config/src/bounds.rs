@@ -1,6 +1,6 @@
 //! `[bounds]`: how large a body may be.
 
-use crate::document::Fields;
+use crate::fields::Fields;
 
 /// Keys of `[bounds]`.
 pub(crate) const KEYS: &[&str] = &["request_bytes", "response_bytes"];

@@ -1,7 +1,8 @@
 //! `[cache]`: whether, how long and how much.
 
 use crate::Problems;
-use crate::document::{Document, Fields, Report};
+use crate::document::{Document, Report};
+use crate::fields::Fields;
 
 /// Keys of `[cache]`.
 pub(crate) const KEYS: &[&str] = &["enabled", "ttl_s", "max_entry_bytes"];

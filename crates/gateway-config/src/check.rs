@@ -1,6 +1,7 @@
 //! The whole document at once: every component's view and what must fit between them.
 
-use crate::document::{Document, Report, path_of};
+use crate::document::{Document, Report};
+use crate::fields::path_of;
 use crate::names::{did_you_mean, is_model_name};
 use crate::router::{PlainVariables, RouterConfig};
 use crate::secret::Secrets;

@@ -1,6 +1,6 @@
 //! `[[consumers]]`: who may call, and how a key finds its consumer.
 
-use crate::document::{Fields, Taken, unknown_name};
+use crate::fields::{Fields, Taken, unknown_name};
 use crate::models::Models;
 use crate::names::{NAME_RULE, is_name, shown};
 use std::fmt;

@@ -12,6 +12,7 @@ mod cache;
 mod check;
 mod consumers;
 mod document;
+mod fields;
 mod limits;
 mod models;
 mod names;

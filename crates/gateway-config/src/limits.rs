@@ -1,7 +1,8 @@
 //! `[[limits]]` and `[limiter]`: how many tokens whom.
 
 use crate::Problems;
-use crate::document::{Document, Fields, Report, Taken, unknown_name};
+use crate::document::{Document, Report};
+use crate::fields::{Fields, Taken, unknown_name};
 
 /// Keys of `[[limits]]`.
 pub(crate) const KEYS: &[&str] = &["name", "counter_key", "tokens_per_minute"];

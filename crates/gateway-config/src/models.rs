@@ -2,7 +2,7 @@
 
 use crate::Backend;
 use crate::backends::Backends;
-use crate::document::{Fields, Taken, unknown_name};
+use crate::fields::{Fields, Taken, unknown_name};
 use crate::names::{MODEL_NAME_RULE, is_model_name, shown};
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! `[pricing."name"]`: what a million tokens cost.
 
-use crate::document::Fields;
+use crate::fields::Fields;
 use std::collections::HashMap;
 
 /// Keys of `[pricing."name"]`.

@@ -1,6 +1,7 @@
 //! `[pricing]` and `[logging]`: what `usage-logger` needs of the document.
 
-use crate::document::{Document, Fields, Report};
+use crate::document::{Document, Report};
+use crate::fields::Fields;
 use crate::{Pricing, Problems, pricing};
 
 /// Keys of `[logging]`.
