@@ -70,6 +70,14 @@ fn a_chained_request_comes_from_nowhere_with_the_callers_headers_before_the_host
 }
 
 #[test]
+fn two_content_lengths_in_a_chained_request_are_an_empty_500() {
+    let host = front_and_hidden("['http://hidden.spin.internal']");
+    let twice = [("x-fetch-header", "content-length: 0"), ("x-fetch-header", "content-length: 0")];
+    let answer = host.fetch("/front/fetch", "http://hidden.spin.internal/size", &twice);
+    assert_eq!((&answer["status"], &answer["body"]), (&json!(500), &json!("")), "{answer}");
+}
+
+#[test]
 fn chaining_needs_an_allowed_host() {
     for allowed in ["[]", "['http://other.spin.internal']", "['http://127.0.0.1:1']"] {
         let host = front_and_hidden(allowed);

@@ -5,7 +5,7 @@ use std::{ops, thread};
 
 use serde_json::json;
 
-use crate::support::{DeafPort, Host, Launch, Origin};
+use crate::support::{DeafPort, Host, Launch, Origin, TlsOrigin};
 
 fn probe_allowed(hosts: &str) -> Host {
     Launch::probe(&format!("allowed_outbound_hosts = {hosts}")).start()
@@ -90,6 +90,18 @@ fn an_outbound_request_carries_the_origins_name_and_the_guests_headers() {
     assert!(body.starts_with("GET /path?a=b HTTP/1.1\n"), "{body}");
     assert!(body.contains(&format!("(\"host\", \"{}\")", origin.address)), "{body}");
     assert!(body.contains("(\"x-many\", \"1\"), (\"x-many\", \"2\")"), "{body}");
+}
+
+#[test]
+fn an_https_origin_is_called_if_its_certificate_is_trusted() {
+    let origin = TlsOrigin::start();
+    let launch = || Launch::probe("allowed_outbound_hosts = ['https://localhost:*']");
+    let answer = launch().start().fetch("/fetch", &origin.url("/"), &[]);
+    assert_eq!(answer, json!({ "error": "TlsProtocolError" }));
+    let trusting =
+        launch().file("trusted.pem", &origin.certificate_pem).environment("SSL_CERT_FILE", "trusted.pem");
+    let answer = trusting.start().fetch("/fetch", &origin.url("/"), &[]);
+    assert_eq!((&answer["status"], &answer["body"]), (&json!(200), &json!("secure")));
 }
 
 #[test]

@@ -6,12 +6,14 @@ mod host;
 mod origin;
 mod probes;
 mod redis;
+mod tls;
 
 pub use client::{Client, Ending};
 pub use host::{Host, Launch};
 pub use origin::{DeafPort, Origin};
 pub use probes::repository;
 pub use redis::RedisServer;
+pub use tls::TlsOrigin;
 
 use std::thread;
 use std::time::{Duration, Instant};
