@@ -50,10 +50,9 @@ pub fn check(gateway: &str, secrets: &str, plain: PlainVariables<'_>) -> Result<
     let root = document.root(&report);
     let router = router::read(&document, secrets, plain, &report);
     let is_router_sound = report.len() == 0;
-    let before_limits = report.len();
     let limiter = limits::read(&root);
-    if is_router_sound && report.len() == before_limits {
-        refuse_limits_without_requests(&limiter, &router, &report);
+    if is_router_sound {
+        refuse_limits_by_what_no_one_has(&limiter, &router, &report);
     }
     let cache = cache::read(&root);
     let usage = usage::read(&root);
@@ -71,7 +70,7 @@ pub fn check(gateway: &str, secrets: &str, plain: PlainVariables<'_>) -> Result<
             ),
         );
     }
-    let notes = notes(&router, &limiter, &usage);
+    let notes = notes(&router, &usage);
     let summary = Summary {
         is_built_in: document.is_built_in,
         backends: router.backends.iter().map(|b| (b.id.clone(), b.base_url.origin())).collect(),
@@ -90,21 +89,20 @@ pub fn check(gateway: &str, secrets: &str, plain: PlainVariables<'_>) -> Result<
     report.finish(summary)
 }
 
-/// A limit by team counts nothing when no consumer has a team.
-fn refuse_limits_without_requests(limiter: &LimiterConfig, router: &RouterConfig, report: &Report) {
+/// A limit by team when no consumer has a team: all would share one counter, which is not what it says.
+fn refuse_limits_by_what_no_one_has(limiter: &LimiterConfig, router: &RouterConfig, report: &Report) {
+    let has = |part: CounterPart, consumer: &Consumer| match part {
+        CounterPart::Consumer | CounterPart::Model => true,
+        CounterPart::Team => consumer.team.is_some(),
+        CounterPart::App => consumer.app.is_some(),
+    };
     for (index, limit) in limiter.limits.iter().enumerate() {
-        let has_all = |consumer: &Consumer| {
-            limit.counter_key.iter().all(|part| match part {
-                CounterPart::Consumer | CounterPart::Model => true,
-                CounterPart::Team => consumer.team.is_some(),
-                CounterPart::App => consumer.app.is_some(),
-            })
-        };
-        if !router.consumers.iter().any(has_all) {
-            let parts: Vec<&str> = limit.counter_key.iter().map(|part| part.as_str()).collect();
-            let parts = parts.join(" and ");
-            let message = format!("would never count a request: no consumer has {parts}");
-            report.add(format!("limits[{index}].counter_key"), message);
+        for part in &limit.counter_key {
+            if !router.consumers.iter().any(|consumer| has(*part, consumer)) {
+                let message = "which no consumer has, so it would tell no requests apart; leave it out";
+                let path = format!("limits[{index}].counter_key");
+                report.add(path, format!("has {:?}, {message}", part.as_str()));
+            }
         }
     }
 }
@@ -140,7 +138,7 @@ fn plain_http_origins(router: &RouterConfig) -> Vec<String> {
     origins
 }
 
-fn notes(router: &RouterConfig, limiter: &LimiterConfig, usage: &UsageConfig) -> Vec<String> {
+fn notes(router: &RouterConfig, usage: &UsageConfig) -> Vec<String> {
     let mut notes = Vec::new();
     for backend in &router.backends {
         let is_used = |backend_id: &str| {
@@ -158,13 +156,6 @@ fn notes(router: &RouterConfig, limiter: &LimiterConfig, usage: &UsageConfig) ->
         if backend.api_key.is_some() && *backend.base_url.scheme() == Scheme::HTTP && !is_loopback {
             notes.push(format!("backend {:?} gets its key over plain http, readable on the way", backend.id));
         }
-    }
-    for limit in limiter.limits.iter().filter(|l| l.tokens_per_minute <= limiter.completion_reserve) {
-        notes.push(format!(
-            "limit {:?} ({} tokens per minute) is not above limiter.completion_reserve ({}): a request that sets no \
-             maximum itself reserves that much and could never pass",
-            limit.name, limit.tokens_per_minute, limiter.completion_reserve
-        ));
     }
     for model in router.models.iter().filter(|model| model.name != "*") {
         for deployment in &model.deployments {

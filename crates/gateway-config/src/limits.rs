@@ -30,8 +30,8 @@ pub struct LimiterConfig {
 pub struct Limit {
     /// Unique name; `[A-Za-z0-9._-]`, 1 to 64.
     pub name: String,
-    /// What has a counter of its own; empty = one counter for the whole gateway. A request that lacks a part (its
-    /// consumer has no team) is not counted by this limit.
+    /// What has a counter of its own, in the order of [`CounterPart::ALL`]; empty = one counter for the whole gateway.
+    /// Requests that lack a part (their consumers have no team) share a counter.
     pub counter_key: Vec<CounterPart>,
     /// Tokens, prompt and completion together, in any 60 seconds; 1 to 10^12.
     pub tokens_per_minute: u64,

@@ -194,13 +194,13 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "consumers[1].keys_sha256[0]",
         "empty key",
     ),
-    // Limits that would decide nothing
+    // Limits that would decide nothing of their own
     ("name = \"by-team\"", "name = \"everything\"", "limits[1].name", "which limits[0] has too"),
     (
         "team = \"research\"",
         "",
         "limits[0].counter_key",
-        "would never count a request: no consumer has team and model",
+        "has \"team\", which no consumer has, so it would tell no requests apart",
     ),
     (
         "counter_key = []",
