@@ -38,9 +38,14 @@ impl Runtime {
         if is_cache_on {
             config.cache(Some(wasmtime::Cache::from_file(None)?));
         }
-        let engine = Engine::new(&config).map_err(anyhow::Error::from).context(
-            "cannot start the wasm engine (it reserves some 6 TB of address space, not memory)",
-        )?;
+        let engine = match Engine::new(&config) {
+            Ok(engine) => engine,
+            // The pool reserves some 6 TB of address space, which not every machine grants; Spin does without, too.
+            Err(error) => {
+                eprintln!("Warning: no pool of instances, starting one will be slower: {error:#}");
+                Engine::new(config.allocation_strategy(InstanceAllocationStrategy::OnDemand))?
+            }
+        };
         let linker = linker(&engine)?;
         Ok(Self { engine, linker })
     }

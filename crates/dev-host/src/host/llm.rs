@@ -3,7 +3,6 @@
 
 use crate::bindings::fermyon::spin::llm as wit;
 use crate::instance::InstanceState;
-use crate::minilm;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Mutex;
