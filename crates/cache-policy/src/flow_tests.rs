@@ -9,7 +9,7 @@ use openai_types::Usage;
 const REQUEST: &str = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
 const STREAM_REQUEST: &str = r#"{"stream":true,"messages":[{"content":"hi","role":"user"}],"model":"m"}"#;
 const COMPLETION: &str = r#"{"id":"c1","object":"chat.completion","created":7,"model":"m", "choices":[{"index":0,"message":{"role":"assistant","content":"Hé"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":4}}}"#;
-const TERMS: Terms = Terms { is_enabled: true, ttl_s: 60, max_entry_bytes: 10_000 };
+const TERMS: Terms = Terms { ttl_s: 60, max_entry_bytes: 10_000 };
 const NOW_MS: u64 = 1_700_000_000_000;
 
 fn ask(memory: &Memory, tenant: Tenant<'_>, cache_control: CacheControl, body: &str, now_ms: u64) -> Found {
@@ -130,12 +130,10 @@ fn an_entry_that_cannot_be_read_or_replayed_is_a_miss() {
 #[test]
 fn what_may_not_be_kept_is_not_set() {
     let (memory, key) = filled();
-    let off = Terms { is_enabled: false, ..TERMS };
     let small = Terms { max_entry_bytes: COMPLETION.len() - 1, ..TERMS };
     let exact = Terms { max_entry_bytes: COMPLETION.len(), ..TERMS };
     let stream = String::from_utf8(replay(COMPLETION.as_bytes(), false).unwrap()).unwrap();
     for (terms, kind, body, code) in [
-        (&off, AnswerKind::Json, COMPLETION, "disabled"),
         (&small, AnswerKind::Json, COMPLETION, "too_large"),
         (&TERMS, AnswerKind::Json, "{\"error\":{}}", "error"),
         (&TERMS, AnswerKind::Stream, COMPLETION, "not_done"),

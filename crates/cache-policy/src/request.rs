@@ -19,9 +19,6 @@ pub struct Request<'a> {
 /// Why the cache is passed by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Bypass {
-    /// The configuration says so.
-    #[error("the cache is disabled")]
-    Disabled,
     /// `cache-control: no-store`: neither read nor stored.
     #[error("the client asked for no-store")]
     NoStore,

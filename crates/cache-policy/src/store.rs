@@ -12,8 +12,6 @@ pub const MAX_STREAM_BYTES: usize = 8 << 20;
 /// On which terms answers are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
-    /// Whether any are.
-    pub is_enabled: bool,
     /// How long one is served, in seconds.
     pub ttl_s: u64,
     /// Largest `chat.completion` that is kept, in bytes.
@@ -69,9 +67,6 @@ pub async fn store(
 }
 
 fn entry(terms: &Terms, kind: AnswerKind, body: Bytes, now_ms: u64) -> Result<Entry, NotCacheable> {
-    if !terms.is_enabled {
-        return Err(NotCacheable::Disabled);
-    }
     let body = match kind {
         AnswerKind::Json => body,
         AnswerKind::Stream => Bytes::from(assemble(&body)?),

@@ -1,0 +1,67 @@
+//! `POST /lookup`.
+
+use crate::error::Cause;
+use crate::host::{self, KeyValue};
+use crate::reply::Reply;
+use bounded_body::ReadError;
+use bytes::Bytes;
+use cache_policy::{CacheControl, Found, MAX_REQUEST_BYTES, Question, Tenant, lookup};
+use contracts::headers;
+use gateway_config::CacheConfig;
+use http::{HeaderMap, Request, header};
+use http_body::Body;
+
+/// Answers a lookup.
+pub async fn look_up<B: Body<Data = Bytes>>(
+    request: Request<B>,
+    config: &CacheConfig,
+) -> Result<Reply, Cause> {
+    let (parts, body) = request.into_parts();
+    let cache_control = cache_control(&parts.headers);
+    if !config.enabled || cache_control.no_store {
+        return Ok(Reply::bypass(None)); // and the body stays unread
+    }
+    let (team, consumer) = (text(&parts.headers, headers::TEAM), text(&parts.headers, headers::CONSUMER));
+    let tenant = Tenant::of(team, consumer).ok_or(Cause::NoHeader(headers::CONSUMER))?;
+    let model = Some(text(&parts.headers, headers::MODEL)).filter(|model| !model.is_empty());
+    let model = model.ok_or(Cause::NoHeader(headers::MODEL))?;
+    let body = match bounded_body::read(body, MAX_REQUEST_BYTES).await {
+        Ok(body) => body,
+        Err(ReadError::TooLarge { .. }) => return Ok(Reply::bypass(None)),
+        Err(ReadError::Transport(_)) => return Err(Cause::BodyCutShort),
+    };
+    let question = Question { tenant, model, cache_control, body: &body };
+    Ok(match lookup(&KeyValue, &question, host::now_ms()).await {
+        Found::Hit(hit) => Reply::hit(hit),
+        Found::Miss { key, is_expired } => {
+            if is_expired {
+                host::spawn(delete(key.store_key()));
+            }
+            Reply::miss(&key)
+        }
+        Found::Bypass { reason: _, key } => Reply::bypass(key.as_ref()),
+        Found::Failed(error) => {
+            let request_id = text(&parts.headers, headers::REQUEST_ID);
+            host::log(&format!(
+                "request_id={request_id} lookup passed by, the key-value store failed: {error}"
+            ));
+            Reply::bypass(None)
+        }
+    })
+}
+
+/// After the answer, so that nobody waits for it. An answer stored in between is lost to the cache, no more.
+async fn delete(store_key: String) {
+    if let Err(error) = KeyValue.delete(&store_key).await {
+        host::log(&format!("an expired entry was not deleted, the key-value store failed: {error}"));
+    }
+}
+
+fn cache_control(headers: &HeaderMap) -> CacheControl {
+    CacheControl::parse(headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok()))
+}
+
+/// The value of a header of the router's; empty when it is absent.
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
