@@ -102,6 +102,38 @@ mod tests {
     }
 
     #[test]
+    fn hits_and_refusals_cost_nothing_and_what_has_no_price_is_unknown() {
+        let document = "[pricing.\"gpt-4o\"]\nprompt_usd_per_million = 2.5\ncompletion_usd_per_million = 10";
+        let pricing = gateway_config::UsageConfig::parse(document).unwrap().pricing;
+        let record = |model: &str, cache, outcome| UsageRecord {
+            model: model.to_owned(),
+            deployment: format!("openai/{model}"),
+            cache,
+            outcome,
+            cost_nano_usd: Some(7),
+            ..tokens(1_000, 0, 50)
+        };
+        use CacheOutcome::{Bypass, Exact, Miss};
+        use Outcome::{ClientGone, Completed, Refused, UpstreamError, UpstreamFailed};
+        for (model, cache, outcome, cost_nano_usd) in [
+            ("gpt-4o", Miss, Completed, Some(3_000_000)),
+            ("gpt-4o", Bypass, Completed, Some(3_000_000)),
+            ("gpt-4o", Miss, ClientGone, Some(3_000_000)),
+            ("gpt-4o", Miss, UpstreamFailed, Some(3_000_000)),
+            ("gpt-4o", Miss, UpstreamError, Some(3_000_000)),
+            ("gpt-4o", Exact, Completed, Some(0)),
+            ("gpt-4o", Miss, Refused, Some(0)),
+            ("other", Miss, Completed, None),
+            ("other", Exact, Completed, Some(0)),
+            ("other", Bypass, Refused, Some(0)),
+        ] {
+            let mut records = [record(model, cache, outcome)];
+            price_records(&mut records, &pricing);
+            assert_eq!(records[0].cost_nano_usd, cost_nano_usd, "{model} {cache:?} {outcome:?}");
+        }
+    }
+
+    #[test]
     fn dollars_have_nine_decimals() {
         for (nano_usd, text) in [
             (0, "0.000000000"),
