@@ -1,5 +1,7 @@
 //! Whole request bodies: what they count as, and what is said about those that are none.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokens::{ChatRequestView, Count, InvalidRequest, count_prompt};

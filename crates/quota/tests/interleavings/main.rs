@@ -1,6 +1,13 @@
 //! Many requests reserve and settle at once, their store operations interleaved at random, the clock moving across
 //! windows in between, the store failing where asked. What must hold is checked against a ledger of what was admitted.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod ledger;
 mod world;
 
