@@ -58,10 +58,11 @@ def test_a_streamed_answer_is_served_whole(gateway, unique):
 
 def test_a_streamed_tool_call_is_served_whole(gateway, unique):
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]
-    gateway.stream("mock+tool", unique, tools=tools)
-    hit = cached(gateway, "mock+tool", unique, tools=tools).json()
-    direct = gateway.chat("mock+tool", unique, tools=tools, headers={"cache-control": "no-cache"}).json()
-    assert hit["choices"][0]["message"]["tool_calls"] == direct["choices"][0]["message"]["tool_calls"]
+    _, text = gateway.stream("mock+tool", unique, tools=tools)
+    streamed = [c for e in events(text)[:-1] for ch in e["choices"] for c in ch["delta"].get("tool_calls") or []]
+    (call,) = cached(gateway, "mock+tool", unique, tools=tools).json()["choices"][0]["message"]["tool_calls"]
+    assert (call["id"], call["type"], call["function"]["name"]) == (streamed[0]["id"], "function", "f")
+    assert call["function"]["arguments"] == "".join(c["function"].get("arguments", "") for c in streamed)
 
 
 @pytest.mark.parametrize("change", [{"temperature": 0.5}, {"max_tokens": 9}, {"seed": 1}, {"user": "u"}, {"unknown": 1}])

@@ -75,7 +75,7 @@ def test_each_request_is_one_json_line_on_stdout(gateway, unique):
 
 
 def test_the_operators_pages_want_the_admin_token(gateway):
-    for headers in ({}, {"authorization": f"Bearer {KEY}"}, {"authorization": "Bearer "}):
+    for headers in ({}, {"authorization": f"Bearer {KEY}"}, {"authorization": "Bearer x"}):
         response = httpx.get(f"{gateway.url}/admin/usage", headers=headers)
         assert response.status_code == 401 and set(response.json()["error"]) == {"message", "type", "param", "code"}
 

@@ -96,7 +96,8 @@ prompt_usd_per_million = 1
 completion_usd_per_million = 2
 """
 
-SECRETS = 'mock = "mock-provider-secret"\n'
+PROVIDER_KEY = "mock-provider-secret"
+SECRETS = f'mock = "{PROVIDER_KEY}"\n'
 
 
 def digest(key):

@@ -85,26 +85,23 @@ impl Served<'_> {
             }
             Admission::Unavailable => return Err(refuse(ledger, Cause::LimiterUnavailable)),
         };
-        let cache_key = match lookup {
+        let (cache, cache_key) = match lookup {
             Lookup::Hit { headers, body, usage } => {
                 ledger.looked_up(CacheOutcome::Exact);
                 // The hop to the client is the host's: whether it took all of it is not seen from here.
                 ledger.close_hit(200, Outcome::Completed, usage);
                 return Ok(Reply::streamed(200, headers, body).with_headers(limit_headers));
             }
-            Lookup::Miss { key } => {
-                ledger.looked_up(CacheOutcome::Miss);
-                Some(key)
-            }
-            Lookup::Bypass { key } => key,
+            Lookup::Miss { key } => (CacheOutcome::Miss, Some(key)),
+            Lookup::Bypass { key } => (CacheOutcome::Bypass, key),
         };
+        ledger.looked_up(cache);
         let client_headers = door::for_upstream(self.client_headers);
         let max_bytes = self.config.bounds.response_bytes;
         let outcome = upstream::ask(model, self.chat, self.body, &client_headers, max_bytes).await;
         ledger.asked_upstream(outcome.deployment, outcome.attempts);
 
         let mut extra = limit_headers;
-        let cache = if cache_key.is_some() { CacheOutcome::Miss } else { CacheOutcome::Bypass };
         extra.extend(host::header(headers::CACHE, cache.as_str()));
         extra.extend(host::header(headers::ATTEMPTS, &outcome.attempts.to_string()));
         extra.extend(outcome.deployment.and_then(|d| host::header(headers::DEPLOYMENT, &d.label)));

@@ -21,11 +21,11 @@ pub(crate) const NAME_RULE: &str = "must be 1 to 64 characters of A-Z a-z 0-9 . 
 /// Model names as providers have them: `meta-llama/Llama-3.1-8B`, `gpt-oss:20b`, `ft:gpt-4o:acme::7qTVM5AR`.
 pub(crate) fn is_model_name(text: &str) -> bool {
     (1..=MODEL_NAME_MAX).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/@+-".contains(&b))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/@+=-".contains(&b))
 }
 
 /// What [`is_model_name`] allows, in words.
-pub(crate) const MODEL_NAME_RULE: &str = "must be 1 to 128 characters of A-Z a-z 0-9 . _ : / @ + -";
+pub(crate) const MODEL_NAME_RULE: &str = "must be 1 to 128 characters of A-Z a-z 0-9 . _ : / @ + = -";
 
 /// A piece of a document, quoted, shortened, and masked when it could be a key that stands in the wrong place.
 pub(crate) fn shown(text: &str) -> String {
