@@ -13,6 +13,9 @@ use crate::json::{Fields, Json, Object};
 /// Longest piece of a text in one chunk, in bytes. The whole replay is one body, so smaller pieces would only cost.
 const MAX_PIECE_BYTES: usize = 256;
 
+/// The `object` of every chunk.
+const CHUNK: &str = "chat.completion.chunk";
+
 /// Why a completion cannot be given back as a stream: the client's request must go upstream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotReplayable {
@@ -55,11 +58,14 @@ impl Stream {
     fn new(completion: &Object<'_>, include_usage: bool, completion_bytes: usize) -> Self {
         let mut head = Vec::with_capacity(256);
         let mut fields = Fields::begin(&mut head);
-        fields.text("object", "chat.completion.chunk");
+        if completion.get("object").is_none() {
+            fields.text("object", CHUNK);
+        }
         let mut first_only = Vec::new();
         for (name, value) in completion.iter() {
             match name {
-                "object" | "choices" | "usage" => {}
+                "choices" | "usage" => {}
+                "object" => fields.text("object", CHUNK),
                 "id" | "created" | "model" | "service_tier" | "system_fingerprint" => {
                     fields.value(name, value)
                 }

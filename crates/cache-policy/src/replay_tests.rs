@@ -159,7 +159,7 @@ fn a_replay_reads_like_the_stream_of_the_provider() {
     let stream = replay(serde_json::to_string(&completion).unwrap().as_bytes(), true).unwrap();
     let chunk = |choice: &str| {
         format!(
-            r#"data: {{"object":"chat.completion.chunk","created":7,"id":"c1","model":"m","system_fingerprint":null,"choices":[{choice}],"usage":null}}"#
+            r#"data: {{"created":7,"id":"c1","model":"m","object":"chat.completion.chunk","system_fingerprint":null,"choices":[{choice}],"usage":null}}"#
         )
     };
     let expected = [
