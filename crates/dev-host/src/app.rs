@@ -13,6 +13,7 @@ use crate::manifest::{self, Manifest};
 use crate::outbound::{BlockedNetworks, Clients};
 use crate::routes::{RouteMatch, Routes};
 use crate::runtime_config::{RuntimeConfig, SqliteDatabase};
+use crate::stats;
 use crate::variables::{ApplicationVariables, Provider};
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
@@ -125,6 +126,7 @@ impl App {
     where
         B: http_body::Body<Data = Bytes, Error = ErrorCode> + Send + 'static,
     {
+        stats::call(route.component, request.uri().path());
         let uri = absolute_uri(&request)?;
         *request.uri_mut() = uri;
         let component = self

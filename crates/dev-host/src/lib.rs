@@ -33,5 +33,6 @@ pub mod outbound;
 pub mod routes;
 pub mod runtime_config;
 pub mod server;
+pub mod stats;
 pub mod template;
 pub mod variables;

@@ -6,7 +6,7 @@
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use dev_host::app::{App, Options};
-use dev_host::server;
+use dev_host::{server, stats};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
@@ -62,6 +62,10 @@ struct Up {
     /// Compile the components afresh.
     #[arg(long, env = "DISABLE_WASMTIME_CACHE", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
     disable_cache: bool,
+
+    /// Count component calls and store operations; GET /.well-known/dev-host/stats tells them. For benchmarks.
+    #[arg(long)]
+    stats: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -83,6 +87,9 @@ fn main() -> anyhow::Result<()> {
         quiet: up.quiet,
         disable_cache: up.disable_cache,
     };
+    if up.stats {
+        stats::turn_on();
+    }
     eprintln!(
         "dev-host stands in for Spin, for trying out, tests and benchmarks. It is not for production."
     );

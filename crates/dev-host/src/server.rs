@@ -3,6 +3,7 @@
 
 use crate::app::{App, Body, empty};
 use crate::inbound_headers::strip_forbidden;
+use crate::stats;
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -69,6 +70,11 @@ async fn answer(
             _ => not_found(),
         });
     }
+    if path == stats::PATH
+        && let Some(counts) = stats::counts()
+    {
+        return Ok(json(counts.to_string()));
+    }
     match app.routes.find(path) {
         Some(route) => {
             let request = request.map(|body| body.map_err(body_error));
@@ -92,10 +98,14 @@ fn info(app: &App) -> anyhow::Result<Response<Body>> {
     if !app.version.is_empty() {
         info.insert("version".to_owned(), app.version.clone().into());
     }
-    let mut response = Response::new(full(serde_json::to_string_pretty(&info)?));
+    Ok(json(serde_json::to_string_pretty(&info)?))
+}
+
+fn json(text: String) -> Response<Body> {
+    let mut response = Response::new(full(text));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
-    Ok(response)
+    response
 }
 
 fn not_found() -> Response<Body> {

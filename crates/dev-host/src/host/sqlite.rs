@@ -6,6 +6,7 @@ use crate::bindings::spin::sqlite::sqlite as wit;
 use crate::instance::InstanceState;
 use crate::kv::MAX_RESULT_BYTES;
 use crate::runtime_config::SqliteDatabase;
+use crate::stats;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::types::{Value, ValueRef};
 use std::mem::{size_of, size_of_val};
@@ -68,6 +69,7 @@ impl Connection {
         let connection = self.lock()?;
         let mut statement = connection.prepare_cached(statement).map_err(io)?;
         let columns = column_names(&statement);
+        let begun = Begun::new(&connection, &statement);
         let mut bytes = size_of::<wit::QueryResult>();
         let mut rows = Vec::new();
         let mut found = statement.query(bind(parameters)).map_err(io)?;
@@ -79,6 +81,7 @@ impl Connection {
             }
             rows.push(row);
         }
+        begun.ended(&connection);
         Ok(wit::QueryResult { columns, rows })
     }
 
@@ -100,6 +103,7 @@ impl Connection {
             }
         };
         let columns = column_names(&statement);
+        let begun = Begun::new(&connection, &statement);
         let width = columns.len();
         let _ = columns_tx.send(columns);
         let mut found = statement.query(bind(parameters)).map_err(io)?;
@@ -110,7 +114,26 @@ impl Connection {
             }
             rows_tx.blocking_send(row).map_err(io)?;
         }
+        begun.ended(&connection);
         Ok(())
+    }
+}
+
+/// A statement that is about to run, as far as counting transactions takes it.
+struct Begun {
+    is_in_transaction: bool,
+    is_read_only: bool,
+}
+
+impl Begun {
+    fn new(connection: &rusqlite::Connection, statement: &rusqlite::Statement<'_>) -> Self {
+        Self { is_in_transaction: !connection.is_autocommit(), is_read_only: statement.readonly() }
+    }
+
+    /// A write on its own is a transaction; those in a transaction count as one when it ends.
+    fn ended(&self, connection: &rusqlite::Connection) {
+        let may_have_written = self.is_in_transaction || !self.is_read_only;
+        stats::sqlite(may_have_written && connection.is_autocommit());
     }
 }
 

@@ -7,6 +7,7 @@ pub mod redis;
 pub mod sqlite;
 
 use crate::runtime_config::KeyValueStore;
+use crate::stats::{self, KeyValue};
 use std::collections::HashMap;
 use std::mem::size_of;
 use std::path::Path;
@@ -143,6 +144,7 @@ const KEY_STREAM_SLOTS: usize = 4;
 impl Store {
     /// The value of `key`.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        stats::key_value(KeyValue::Get);
         let value = match self {
             Self::Sqlite(store) => store.get(key)?,
             Self::Redis(store) => store.get(key).await?,
@@ -153,6 +155,7 @@ impl Store {
 
     /// Sets `key` to `value`.
     pub async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
+        stats::key_value(KeyValue::Set);
         match self {
             Self::Sqlite(store) => store.set(key, value),
             Self::Redis(store) => store.set(key, value).await,
@@ -161,6 +164,7 @@ impl Store {
 
     /// Removes `key`, if it is there.
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        stats::key_value(KeyValue::Delete);
         match self {
             Self::Sqlite(store) => store.delete(key),
             Self::Redis(store) => store.delete(&[key.to_owned()]).await,
@@ -169,6 +173,7 @@ impl Store {
 
     /// Whether `key` is there.
     pub async fn exists(&self, key: &str) -> Result<bool, Error> {
+        stats::key_value(KeyValue::Exists);
         match self {
             Self::Sqlite(store) => Ok(store.get(key)?.is_some()),
             Self::Redis(store) => store.exists(key).await,
@@ -177,6 +182,7 @@ impl Store {
 
     /// All keys at once.
     pub async fn keys(&self) -> Result<Vec<String>, Error> {
+        stats::key_value(KeyValue::GetKeys);
         let keys = match self {
             Self::Sqlite(store) => store.keys()?,
             Self::Redis(store) => store.keys().await?,
@@ -187,6 +193,7 @@ impl Store {
 
     /// All keys, read as they are taken.
     pub fn key_stream(&self) -> KeyStream {
+        stats::key_value(KeyValue::GetKeys);
         let (keys_tx, keys_rx) = mpsc::channel(KEY_STREAM_SLOTS);
         let (end_tx, end_rx) = oneshot::channel();
         match self.clone() {
@@ -205,6 +212,7 @@ impl Store {
         &self,
         keys: Vec<String>,
     ) -> Result<Vec<(String, Option<Vec<u8>>)>, Error> {
+        stats::key_value(KeyValue::GetMany);
         let pairs = match self {
             Self::Sqlite(store) => store.get_many(keys)?,
             Self::Redis(store) => store.get_many(keys).await?,
@@ -218,6 +226,7 @@ impl Store {
 
     /// Sets several keys, in one transaction on SQLite.
     pub async fn set_many(&self, pairs: Vec<(String, Vec<u8>)>) -> Result<(), Error> {
+        stats::key_value(KeyValue::SetMany);
         match self {
             Self::Sqlite(store) => store.set_many(pairs),
             Self::Redis(store) => store.set_many(&pairs).await,
@@ -226,6 +235,7 @@ impl Store {
 
     /// Removes several keys.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), Error> {
+        stats::key_value(KeyValue::DeleteMany);
         match self {
             Self::Sqlite(store) => store.delete_many(keys),
             Self::Redis(store) => store.delete(&keys).await,
@@ -234,6 +244,7 @@ impl Store {
 
     /// Adds `delta` to the counter `key` and returns the new value; an absent key counts as zero.
     pub async fn increment(&self, key: String, delta: i64) -> Result<i64, Error> {
+        stats::key_value(KeyValue::Increment);
         match self {
             Self::Sqlite(store) => store.increment(&key, delta),
             Self::Redis(store) => store.increment(&key, delta).await,
@@ -271,6 +282,7 @@ impl Cas {
 
     /// Sets the value, unless it changed since [`current`](Self::current).
     pub async fn swap(&self, value: Vec<u8>) -> Result<(), SwapError> {
+        stats::key_value(KeyValue::Swap);
         match self {
             Self::Sqlite(cas) => cas.swap(&value),
             Self::Redis(cas) => cas.swap(value).await,

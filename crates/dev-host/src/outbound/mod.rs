@@ -10,6 +10,7 @@ use crate::app::{App, Body};
 use crate::chaining::{CHAINED_CLIENT, chaining_target};
 use crate::component::Component;
 use crate::routes::RouteMatch;
+use crate::stats;
 use body::TimedBody;
 use bytes::Bytes;
 use http::header::HOST;
@@ -114,10 +115,10 @@ async fn send(
             .call(request, &RouteMatch::chained(target, uri.path()), CHAINED_CLIENT)
             .await
             .map_err(|error| TrappableError::trap(format_err!("{error:#}"))),
-        None => Ok(app
-            .clients
-            .send(request, timeouts.connect, timeouts.first_byte)
-            .await?),
+        None => {
+            stats::outbound();
+            Ok(app.clients.send(request, timeouts.connect, timeouts.first_byte).await?)
+        }
     }
 }
 
