@@ -62,7 +62,7 @@ def test_sums_equal_the_records(new_gateway):
     assert by_model["gpt-4o-mini"]["completion_tokens"] == sum(u["completion_tokens"] for u in mini)
     cost = sum(u["prompt_tokens"] * 1_000 + u["completion_tokens"] * 2_000 for u in mini)
     assert by_model["gpt-4o-mini"]["cost_nano_usd"] == cost
-    assert by_model["mock"]["unpriced_requests"] == 1
+    assert by_model["mock"]["unpriced"] == 1
 
 
 def test_each_request_is_one_json_line_on_stdout(gateway, unique):

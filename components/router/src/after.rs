@@ -46,7 +46,8 @@ async fn flush() {
     loop {
         host::sleep(LINGER).await;
         let batch = QUEUE.with_borrow_mut(|queue| {
-            let settlements: Vec<_> = queue.settlements.drain(..queue.settlements.len().min(MAX_BATCH)).collect();
+            let settlements: Vec<_> =
+                queue.settlements.drain(..queue.settlements.len().min(MAX_BATCH)).collect();
             let records: Vec<_> = queue.records.drain(..queue.records.len().min(MAX_BATCH)).collect();
             if settlements.is_empty() && records.is_empty() {
                 queue.flushing = false;
@@ -61,7 +62,10 @@ async fn flush() {
 
 async fn settle(batch: SettleBatch) {
     if !batch.settlements.is_empty() && !peers::settle(&batch).await {
-        host::log(&format!("{} settlements were not confirmed; their reservations stand", batch.settlements.len()));
+        host::log(&format!(
+            "{} settlements were not confirmed; their reservations stand",
+            batch.settlements.len()
+        ));
     }
 }
 

@@ -71,8 +71,10 @@ impl Served<'_> {
             return Err(refuse(ledger, Cause::ModelNotAllowed { model: name.to_owned() }));
         }
         let facts = self.facts(arrival);
-        let (admission, lookup) =
-            futures::join!(peers::reserve(&facts, self.body.clone()), peers::look_up(&facts, self.body.clone()));
+        let (admission, lookup) = futures::join!(
+            peers::reserve(&facts, self.body.clone()),
+            peers::look_up(&facts, self.body.clone())
+        );
         let limit_headers = match admission {
             Admission::Admitted { reservation, headers } => {
                 ledger.reserved(reservation);
@@ -207,10 +209,15 @@ fn stream(
         };
         writer.end().await;
         ledger.first_content_at(report.first_content_at);
-        ledger.close(200, outcome, code, match report.usage {
-            Some(usage) => Spent::Counted(usage),
-            None => Spent::Generated { bytes: report.generated_bytes },
-        });
+        ledger.close(
+            200,
+            outcome,
+            code,
+            match report.usage {
+                Some(usage) => Spent::Counted(usage),
+                None => Spent::Generated { bytes: report.generated_bytes },
+            },
+        );
         if let (Some(key), Some(kept)) = (cache_key, report.kept) {
             peers::store(&key, EVENT_STREAM, kept).await;
         }

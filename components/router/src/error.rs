@@ -148,7 +148,9 @@ impl UpstreamFailed {
             UpstreamFailed::TooLarge { max_bytes } => ApiError::new(
                 502,
                 "upstream_bad_reply",
-                format!("The backend's answer is larger than {max_bytes} bytes, the most this gateway takes."),
+                format!(
+                    "The backend's answer is larger than {max_bytes} bytes, the most this gateway takes."
+                ),
             ),
         }
     }

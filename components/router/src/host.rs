@@ -62,8 +62,10 @@ pub fn log(line: &str) {
 #[derive(Clone)]
 /// When and under which id a request arrived.
 pub struct Arrival {
-    /// The request's id.
+    /// The request's id, the client's own if it is sane.
     pub request_id: String,
+    /// Id of the request's record, never the client's: 32 hexadecimal digits.
+    pub record_id: String,
     /// Milliseconds since the Unix epoch.
     pub at_ms: u64,
     started_ns: u64,
@@ -76,6 +78,7 @@ impl Arrival {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Arrival {
             request_id: door::choose_request_id(headers, random),
+            record_id: format!("{random:032x}"),
             at_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
             started_ns: monotonic_clock::now(),
         }
@@ -165,7 +168,8 @@ impl Incoming {
 
     /// The whole body, up to a cap.
     pub async fn read_whole(self, max_bytes: usize) -> Result<Vec<u8>, UpstreamFailed> {
-        let declared = self.headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+        let declared =
+            self.headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
         let declared: usize = declared.unwrap_or(0);
         if declared > max_bytes {
             return Err(UpstreamFailed::TooLarge { max_bytes });
@@ -216,9 +220,11 @@ impl BodyReader {
         let (_, used_up) = wit_future::new(|| Ok(None));
         match std::mem::replace(&mut self.trailers, used_up).await {
             Ok(_) => Ok(None),
-            Err(ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout | ErrorCode::ConnectionTimeout) => {
-                Err(SourceFailed::Idle)
-            }
+            Err(
+                ErrorCode::ConnectionReadTimeout
+                | ErrorCode::HttpResponseTimeout
+                | ErrorCode::ConnectionTimeout,
+            ) => Err(SourceFailed::Idle),
             Err(code) => Err(SourceFailed::Broken(code.to_string())),
         }
     }

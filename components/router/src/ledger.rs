@@ -30,6 +30,7 @@ impl Ledger {
     /// Opens the books when the caller is known.
     pub fn open(arrival: &Arrival, consumer: Option<&Consumer>) -> Self {
         let record = UsageRecord {
+            record_id: arrival.record_id.clone(),
             request_id: arrival.request_id.clone(),
             at_ms: arrival.at_ms,
             consumer: consumer.map(|c| c.id.clone()).unwrap_or_default(),

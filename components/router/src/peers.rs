@@ -40,12 +40,19 @@ pub enum Lookup {
 
 /// Asks the limiter to admit a request.
 pub async fn reserve(facts: &HeaderMap, body: Bytes) -> Admission {
-    match host::within(RESERVE_WITHIN, call(origins::TOKEN_LIMITER, limiter::RESERVE_PATH, facts.clone(), body)).await {
+    match host::within(
+        RESERVE_WITHIN,
+        call(origins::TOKEN_LIMITER, limiter::RESERVE_PATH, facts.clone(), body),
+    )
+    .await
+    {
         Some(Some(Incoming { status: 204, headers, .. })) => Admission::Admitted {
             reservation: text(&headers, headers::RESERVATION).map(str::to_owned),
             headers: client_headers(&headers),
         },
-        Some(Some(incoming)) if incoming.status == 429 || incoming.status == 503 || incoming.status == 400 => {
+        Some(Some(incoming))
+            if incoming.status == 429 || incoming.status == 503 || incoming.status == 400 =>
+        {
             let (status, mut headers) = (incoming.status, client_headers(&incoming.headers));
             for name in [http::header::CONTENT_TYPE, http::header::CONTENT_LENGTH] {
                 if let Some(value) = incoming.headers.get(&name) {
@@ -68,14 +75,17 @@ pub async fn reserve(facts: &HeaderMap, body: Bytes) -> Admission {
 
 /// Asks the cache for an answer.
 pub async fn look_up(facts: &HeaderMap, body: Bytes) -> Lookup {
-    let found = host::within(LOOKUP_WITHIN, call(origins::SEMANTIC_CACHE, cache::LOOKUP_PATH, facts.clone(), body)).await;
+    let found =
+        host::within(LOOKUP_WITHIN, call(origins::SEMANTIC_CACHE, cache::LOOKUP_PATH, facts.clone(), body))
+            .await;
     let Some(Some(incoming)) = found else {
         return Lookup::Bypass { key: None };
     };
     let key = text(&incoming.headers, headers::CACHE_KEY).map(str::to_owned);
     match incoming.status {
         200 => {
-            let usage = text(&incoming.headers, headers::CACHED_USAGE).and_then(parse_usage).unwrap_or_default();
+            let usage =
+                text(&incoming.headers, headers::CACHED_USAGE).and_then(parse_usage).unwrap_or_default();
             let mut headers = HeaderMap::with_capacity(4);
             for name in ["content-type", "content-length", headers::CACHE, headers::CACHE_AGE] {
                 if let Some(value) = incoming.headers.get(name) {
@@ -116,11 +126,19 @@ pub async fn settle(batch: &SettleBatch) -> bool {
     matches!(host::within(AFTERWARDS_WITHIN, settled).await, Some(Some(Incoming { status: 204, .. })))
 }
 
-/// Records a batch; false when the logger did not confirm it.
+/// Records a batch; false when it is neither written nor printed.
 pub async fn record(batch: &[UsageRecord]) -> bool {
     let Ok(body) = serde_json::to_vec(batch) else { return false };
     let recorded = call(origins::USAGE_LOGGER, record::RECORDS_PATH, HeaderMap::new(), body.into());
-    matches!(host::within(AFTERWARDS_WITHIN, recorded).await, Some(Some(Incoming { status: 204, .. })))
+    match host::within(AFTERWARDS_WITHIN, recorded).await {
+        Some(Some(Incoming { status: 204, .. })) => true,
+        // Its database failed; by its contract it has printed the batch.
+        Some(Some(Incoming { status: 503, .. })) => {
+            host::log("usage-logger could not write a batch, and has printed it");
+            true
+        }
+        Some(_) | None => false,
+    }
 }
 
 async fn call(origin: &str, path: &str, headers: HeaderMap, body: Bytes) -> Option<Incoming> {
@@ -142,7 +160,11 @@ fn client_headers(limiter: &HeaderMap) -> HeaderMap {
             || name == crate::reply::X_SHOULD_RETRY
             || name.as_str().starts_with("x-ratelimit-")
     };
-    limiter.iter().filter(|(name, _)| concerns(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    limiter
+        .iter()
+        .filter(|(name, _)| concerns(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -44,7 +44,8 @@ pub async fn ask<'a>(
     client_headers: &HeaderMap,
     max_response_bytes: usize,
 ) -> Outcome<'a> {
-    let mut outcome = Outcome { deployment: None, attempts: 0, given: Given::Nothing(UpstreamFailed::NoneLeft) };
+    let mut outcome =
+        Outcome { deployment: None, attempts: 0, given: Given::Nothing(UpstreamFailed::NoneLeft) };
     for deployment in routing::candidates(model) {
         outcome.attempts += 1;
         let given = attempt(model, deployment, request, original, client_headers, max_response_bytes).await;
@@ -104,8 +105,12 @@ async fn attempt(
     let is_stream = media_type(&incoming.headers) == "text/event-stream";
     match (request.stream, is_stream) {
         (true, true) => Given::Stream(incoming),
-        (true, false) => Given::Nothing(UpstreamFailed::BadReply("not an event stream, though one was asked for")),
-        (false, true) => Given::Nothing(UpstreamFailed::BadReply("an event stream, though none was asked for")),
+        (true, false) => {
+            Given::Nothing(UpstreamFailed::BadReply("not an event stream, though one was asked for"))
+        }
+        (false, true) => {
+            Given::Nothing(UpstreamFailed::BadReply("an event stream, though none was asked for"))
+        }
         (false, false) => match incoming.read_whole(max_response_bytes).await {
             Err(failed) => Given::Nothing(failed),
             Ok(body) => match Answer::parse(&body) {

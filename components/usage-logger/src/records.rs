@@ -68,7 +68,7 @@ mod tests {
 
         fn print(&self, line: &str) {
             let record: UsageRecord = serde_json::from_str(line).unwrap();
-            self.events.borrow_mut().push(format!("print {}", record.request_id));
+            self.events.borrow_mut().push(format!("print {}", record.record_id));
         }
 
         fn log(&self, line: &str) {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     fn take_two(stdout: bool, database_fails: bool) -> (Result<u16, u16>, Vec<String>) {
-        let record = |id: &str| UsageRecord { request_id: id.to_owned(), ..UsageRecord::default() };
+        let record = |id: &str| UsageRecord { record_id: id.to_owned(), ..UsageRecord::default() };
         let body = serde_json::to_vec(&[record("a"), record("b")]).unwrap();
         take_body(body, stdout, database_fails)
     }

@@ -11,7 +11,10 @@ pub const RECORDS_PATH: &str = "/records";
 /// integer nano-dollars (1 USD = 1,000,000,000).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageRecord {
-    /// Unique per request; a record that arrives twice is stored once.
+    /// The record's own id, made by the router and by nobody else: a record that arrives twice is kept once. Not the
+    /// request id, which a client may choose, and so could use to hide one request behind another.
+    pub record_id: String,
+    /// The request id that the client sees.
     pub request_id: String,
     /// When the request arrived: milliseconds since the Unix epoch.
     pub at_ms: u64,
@@ -51,7 +54,8 @@ pub struct UsageRecord {
     pub reasoning_tokens: u64,
     /// True when the provider gave no usage and we counted.
     pub estimated: bool,
-    /// Cost in nano-dollars by the document's prices; `None` when the model has no price. Zero is a price.
+    /// Cost in nano-dollars by the document's prices, filled in by `usage-logger`; `None` when the model has no price.
+    /// Zero is a price.
     pub cost_nano_usd: Option<u64>,
     /// From the request's arrival to the last byte handed on, in milliseconds.
     pub latency_ms: u64,

@@ -67,21 +67,21 @@ pub fn parse_batch(body: &[u8]) -> Result<Vec<UsageRecord>, BatchError> {
 
 fn problems(index: usize, record: &UsageRecord) -> impl Iterator<Item = RecordProblem> {
     let problem = move |field, allowed| RecordProblem { index, field, allowed };
-    let request_id = if record.request_id.is_empty() {
-        Some(problem("request_id", "is empty"))
-    } else if record.request_id.len() > MAX_TEXT_BYTES {
+    let record_id = if record.record_id.is_empty() {
+        Some(problem("record_id", "is empty"))
+    } else if record.record_id.len() > MAX_TEXT_BYTES {
         // Cut short, two ids could become one.
-        Some(problem("request_id", "is longer than 256 bytes"))
+        Some(problem("record_id", "is longer than 256 bytes"))
     } else {
         None
     };
     let at_ms = Day::of_ms(record.at_ms).is_none().then(|| problem("at_ms", "is after the year 9999"));
-    request_id.into_iter().chain(at_ms)
+    record_id.into_iter().chain(at_ms)
 }
 
 fn shorten(record: &mut UsageRecord) {
-    let UsageRecord { consumer, team, app, model, deployment, error_code, .. } = record;
-    for text in [consumer, team, app, model, deployment, error_code] {
+    let UsageRecord { request_id, consumer, team, app, model, deployment, error_code, .. } = record;
+    for text in [request_id, consumer, team, app, model, deployment, error_code] {
         text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
     }
 }
@@ -94,8 +94,8 @@ mod tests {
         serde_json::to_vec(records).unwrap()
     }
 
-    fn record(request_id: &str) -> UsageRecord {
-        UsageRecord { request_id: request_id.to_owned(), ..UsageRecord::default() }
+    fn record(record_id: &str) -> UsageRecord {
+        UsageRecord { record_id: record_id.to_owned(), ..UsageRecord::default() }
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
         let error = parse_batch(&body(&records)).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "records[1].request_id is empty; records[2].request_id is longer than 256 bytes; \
+            "records[1].record_id is empty; records[2].record_id is longer than 256 bytes; \
              records[2].at_ms is after the year 9999"
         );
     }

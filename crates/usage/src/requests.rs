@@ -58,7 +58,7 @@ impl RequestsQuery {
         Statement {
             sql: format!(
                 "SELECT {columns} FROM usage_records{filter} \
-                 ORDER BY at_ms DESC, request_id DESC, consumer DESC LIMIT ?"
+                 ORDER BY at_ms DESC, record_id DESC LIMIT ?"
             ),
             parameters,
         }

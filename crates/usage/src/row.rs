@@ -1,9 +1,7 @@
 //! The table `usage_records`: its schema, and a record as a row of it, both ways.
 //!
-//! One row per request. A row is never changed. Its key is `(at_ms, request_id, consumer)` rather than the request id
-//! alone, because a client may choose its request id: one that sends the same id with every request is still charged
-//! for each, and cannot hide another consumer's record, while a record that arrives twice has the same key both
-//! times. The key begins with the time, and the table is stored in key order (`WITHOUT ROWID`): writing appends, and
+//! One row per request. A row is never changed. Its key is `(at_ms, record_id)`: the router's own id of the record, never the
+//! request id, which a client may choose and repeat. The key begins with the time, and the table is stored in key order (`WITHOUT ROWID`): writing appends, and
 //! reading a range of days or the newest records is one sequential scan.
 
 use contracts::{CacheOutcome, Outcome, UsageRecord};
@@ -20,7 +18,8 @@ pub const SCHEMA_VERSION: i64 = 1;
 const MAX_PARAMETERS: usize = 32_766;
 
 /// The columns of a record, in the order in which they are written and read. `day` comes on top: it follows from `at_ms`.
-const COLUMNS: [&str; 21] = [
+const COLUMNS: [&str; 22] = [
+    "record_id",
     "request_id",
     "at_ms",
     "consumer",
@@ -51,6 +50,7 @@ const _: () = assert!(contracts::limiter::MAX_BATCH <= MAX_ROWS_PER_INSERT);
 
 const CREATE_RECORDS: &str = "\
 CREATE TABLE IF NOT EXISTS usage_records (
+    record_id TEXT NOT NULL,
     request_id TEXT NOT NULL,
     at_ms INTEGER NOT NULL,
     consumer TEXT NOT NULL,
@@ -73,7 +73,7 @@ CREATE TABLE IF NOT EXISTS usage_records (
     latency_ms INTEGER NOT NULL,
     ttft_ms INTEGER,
     day TEXT NOT NULL,
-    PRIMARY KEY (at_ms, request_id, consumer)
+    PRIMARY KEY (at_ms, record_id)
 ) WITHOUT ROWID";
 
 /// Creates what is missing, in order. Safe to run again, and by several instances at once.
@@ -94,14 +94,14 @@ pub fn schema_version_statement() -> Statement {
 
 /// Writes records; one that is already there is left as it is.
 ///
-/// One statement for up to 1,489 records, so for any batch that [`crate::parse_batch`] accepts; none for no records.
+/// One statement for up to 1,424 records, so for any batch that [`crate::parse_batch`] accepts; none for no records.
 pub fn insert_statements(records: &[UsageRecord]) -> Vec<Statement> {
     let row = format!("({}?)", "?,".repeat(COLUMNS.len()));
     records
         .chunks(MAX_ROWS_PER_INSERT)
         .map(|chunk| Statement {
             sql: format!(
-                "INSERT INTO usage_records ({},day) VALUES {} ON CONFLICT (at_ms, request_id, consumer) DO NOTHING",
+                "INSERT INTO usage_records ({},day) VALUES {} ON CONFLICT (at_ms, record_id) DO NOTHING",
                 COLUMNS.join(","),
                 vec![row.as_str(); chunk.len()].join(","),
             ),
@@ -120,6 +120,7 @@ fn values(record: &UsageRecord) -> [Value; COLUMNS.len() + 1] {
     // An instant without a day cannot pass `parse_batch`.
     let day = Day::of_ms(record.at_ms).map(|day| day.to_string()).unwrap_or_default();
     [
+        text(&record.record_id),
         text(&record.request_id),
         Value::count(record.at_ms),
         text(&record.consumer),
@@ -149,6 +150,7 @@ fn values(record: &UsageRecord) -> [Value; COLUMNS.len() + 1] {
 pub(crate) fn record_from(row: Vec<Value>) -> Result<UsageRecord, RowError> {
     let mut cells = Cells::new(row);
     Ok(UsageRecord {
+        record_id: cells.text("record_id")?,
         request_id: cells.text("request_id")?,
         at_ms: cells.number("at_ms")?,
         consumer: cells.text("consumer")?,
@@ -208,7 +210,7 @@ mod tests {
                 statement.parameters.len()
             })
             .collect();
-        assert_eq!(sizes, [MAX_ROWS_PER_INSERT * 22, MAX_ROWS_PER_INSERT * 22, 22]);
+        assert_eq!(sizes, [MAX_ROWS_PER_INSERT * 23, MAX_ROWS_PER_INSERT * 23, 23]);
         assert!(sizes.iter().all(|size| *size <= MAX_PARAMETERS));
         assert_eq!(insert_statements(&[]), []);
     }
@@ -227,7 +229,7 @@ mod tests {
             assert!(error.contains(column), "{column}: {error}");
         }
         let error = record_from(vec![]).unwrap_err().to_string();
-        assert_eq!(error, "the database returned no cell for request_id, where text was expected");
+        assert_eq!(error, "the database returned no cell for record_id, where text was expected");
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod tests {
     #[test]
     fn a_record_is_one_line_whatever_it_holds() {
         let record = UsageRecord {
+            record_id: "0a".to_owned(),
             request_id: "r-1".to_owned(),
             at_ms: 1_796_083_199_007,
             model: "two\nlines \"quoted\" \u{2028}".to_owned(),
@@ -47,7 +48,7 @@ mod tests {
         let line = json_line(&record);
         assert!(
             line.starts_with(
-                r#"{"event":"usage_record","at":"2026-11-30T23:59:59.007Z","request_id":"r-1","at_ms":1796083199007,"#
+                r#"{"event":"usage_record","at":"2026-11-30T23:59:59.007Z","record_id":"0a","request_id":"r-1","at_ms":1796083199007,"#
             ),
             "{line}"
         );

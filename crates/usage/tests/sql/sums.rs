@@ -53,7 +53,7 @@ prop_compose! {
 fn records() -> impl Strategy<Value = Vec<UsageRecord>> {
     prop::collection::vec(record(), 0..60).prop_map(|mut records| {
         for (index, record) in records.iter_mut().enumerate() {
-            record.request_id = format!("r-{index}");
+            record.record_id = format!("r-{index}");
         }
         records
     })
