@@ -21,7 +21,9 @@ fn main() -> ExitCode {
     let outcome = match arguments::parse(std::env::args().skip(1)) {
         Ok(Command::Help) => Ok(arguments::USAGE.to_owned()),
         Ok(Command::HashKey) => hash_key(),
-        Ok(Command::Check { gateway, secrets }) => check(&gateway, secrets.as_deref()),
+        Ok(Command::Check { gateway, secrets, spin_arguments }) => {
+            check(&gateway, secrets.as_deref(), spin_arguments)
+        }
         Err(message) => Err((2, format!("{message}\n\n{}", arguments::USAGE))),
     };
     // Whether anyone reads the output does not change the outcome.
@@ -37,13 +39,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn check(gateway_path: &str, secrets_path: Option<&str>) -> Result<String, (u8, String)> {
+fn check(
+    gateway_path: &str,
+    secrets_path: Option<&str>,
+    spin_arguments: bool,
+) -> Result<String, (u8, String)> {
     let read = |path: &str| std::fs::read_to_string(path).map_err(|error| (2, format!("{path}: {error}\n")));
     let gateway = read(gateway_path)?;
     let secrets = secrets_path.map(read).transpose()?.unwrap_or_default();
     let openai_api_key = std::env::var(OPENAI_API_KEY).unwrap_or_default();
     let plain = PlainVariables { openai_api_key: &openai_api_key };
     match gateway_config::check(&gateway, &secrets, plain) {
+        Ok(summary) if spin_arguments => Ok(report::spin_arguments(&summary, gateway_path, secrets_path)),
         Ok(summary) => Ok(report::summary(&summary, gateway_path, secrets_path)),
         Err(problems) => Err((1, report::problems(&problems, gateway_path, secrets_path))),
     }

@@ -55,16 +55,27 @@ fn push_list(text: &mut String, what: &str, entries: impl ExactSizeIterator<Item
 /// The command that runs a gateway with this document.
 fn spin_up(summary: &Summary, gateway_path: &str, secrets_path: Option<&str>) -> String {
     let mut command = "spin up".to_owned();
-    let mut add =
-        |variable: String| push(&mut command, format_args!(" \\\n  --variable {}", quoted(&variable)));
-    add(format!("gateway=@{gateway_path}"));
-    if let Some(path) = secrets_path {
-        add(format!("secrets=@{path}"));
-    }
-    for (number, origin) in (1..).zip(&summary.plain_http_origins) {
-        add(format!("http_backend_{number}={origin}"));
+    for variable in variables(summary, gateway_path, secrets_path) {
+        push(&mut command, format_args!(" \\\n  --variable {}", quoted(&variable)));
     }
     command
+}
+
+/// The arguments of that command, one a line, unquoted.
+pub fn spin_arguments(summary: &Summary, gateway_path: &str, secrets_path: Option<&str>) -> String {
+    let mut lines = String::new();
+    for variable in variables(summary, gateway_path, secrets_path) {
+        push(&mut lines, format_args!("--variable\n{variable}\n"));
+    }
+    lines
+}
+
+fn variables(summary: &Summary, gateway_path: &str, secrets_path: Option<&str>) -> Vec<String> {
+    let mut variables = vec![format!("gateway=@{gateway_path}")];
+    variables.extend(secrets_path.map(|path| format!("secrets=@{path}")));
+    let origins = (1..).zip(&summary.plain_http_origins);
+    variables.extend(origins.map(|(number, origin)| format!("http_backend_{number}={origin}")));
+    variables
 }
 
 /// As one word of a POSIX shell.

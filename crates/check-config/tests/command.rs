@@ -23,6 +23,16 @@ fn a_valid_document_prints_a_summary_and_the_command() {
 }
 
 #[test]
+fn a_script_gets_the_arguments_one_a_line() {
+    let output = run(&["demo.toml", "--spin-arguments"]).unwrap();
+    let expected = "--variable\ngateway=@demo.toml\n--variable\nhttp_backend_1=http://127.0.0.1:9100\n";
+    assert_eq!(
+        (output.status.code(), String::from_utf8(output.stdout).unwrap().as_str()),
+        (Some(0), expected)
+    );
+}
+
+#[test]
 fn problems_go_to_stderr_with_status_1() {
     let output = run(&["openai.toml"]).unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
