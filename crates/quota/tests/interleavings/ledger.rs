@@ -1,17 +1,16 @@
 //! What the history of a run says that the limits owe: computed from what was admitted and settled, not from the
 //! counters, and by the definition of the sliding window alone.
 
-use crate::world::Written;
+use crate::world::{Phase, Written};
 use quota::{Counter, Reservation};
 use std::collections::BTreeMap;
 
 const WINDOW_MS: u64 = 60_000;
 
-/// A request that was admitted, and what it was settled to.
+/// A request that was admitted.
 pub struct Admitted {
     pub task: usize,
     pub reservation: Reservation,
-    pub settled_tokens: Option<u64>,
 }
 
 /// One admitted amount on one counter.
@@ -34,25 +33,27 @@ impl Ledger {
     /// Finds, for every charge of every admitted request, the write that took it and the one that settled it.
     pub fn new(history: &[Written], admitted: &[Admitted]) -> Self {
         let mut entries = Vec::new();
-        for Admitted { task, reservation, settled_tokens } in admitted {
+        for Admitted { task, reservation } in admitted {
             for charge in &reservation.charges {
                 let key = charge.counter.key(charge.window);
                 let reserved = charge.amount as i64;
-                let delta = settled_tokens.map_or(0, |tokens| tokens as i64 - reserved);
-                let writes = || history.iter().enumerate().filter(|(_, w)| w.task == *task && w.key == key);
-                // A settlement comes last. Before it, earlier attempts took and gave back; the last one kept.
-                let settled_at =
-                    writes().next_back().filter(|(_, w)| delta != 0 && w.delta == delta).map(|w| w.0);
-                let before = settled_at.unwrap_or(usize::MAX);
-                let (taken_at, taken) =
-                    writes().rfind(|(at, w)| *at < before && w.delta == reserved).expect("charged");
+                let writes = |phase| {
+                    let is_mine = move |w: &Written| w.task == *task && w.phase == phase;
+                    history.iter().enumerate().filter(move |(_, w)| is_mine(w))
+                };
+                // Earlier attempts took and gave back; the last one kept.
+                let mut taking =
+                    writes(Phase::Reserving).filter(|(_, w)| w.key == key && w.delta == reserved);
+                let (taken_at, taken) = taking.next_back().expect("charged");
+                let settled =
+                    writes(Phase::Settling).find(|(_, w)| w.key == key).map(|(at, w)| (at, w.delta));
                 entries.push(Entry {
                     counter: charge.counter.clone(),
                     window: charge.window,
                     reserved,
                     taken_at,
                     taken_at_ms: taken.at_ms,
-                    settled: settled_at.map(|at| (at, delta)),
+                    settled,
                 });
             }
         }

@@ -56,6 +56,7 @@ impl Plan {
         view.turn().await;
         let outcome = reserve(&view, || view.now_ms(), &self.demands()).await?;
         if let (Outcome::Admitted { reservation, .. }, Some(tokens)) = (&outcome, self.settle_to) {
+            let view = view.settling();
             view.turn().await;
             let (corrections, rejected) = corrections([(reservation.to_string().as_str(), tokens)]);
             assert!(rejected.is_empty());
@@ -99,9 +100,9 @@ fn run(
 ) -> (Vec<Admitted>, Vec<Result<Outcome<'static>, StoreError>>) {
     let task = |(at, plan): (usize, &Plan)| -> Task<'_, _> { Box::pin(plan.clone().run(world.view(at))) };
     let results = world.run(plans.iter().enumerate().map(task).collect(), moves);
-    let admitted = results.iter().zip(plans).enumerate().filter_map(|(task, (result, plan))| match result {
+    let admitted = results.iter().enumerate().filter_map(|(task, result)| match result {
         Ok(Outcome::Admitted { reservation, .. }) => {
-            Some(Admitted { task, reservation: reservation.clone(), settled_tokens: plan.settle_to })
+            Some(Admitted { task, reservation: reservation.clone() })
         }
         _ => None,
     });

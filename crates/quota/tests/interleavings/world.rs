@@ -29,10 +29,18 @@ pub enum Fault {
     AnswerLost,
 }
 
+/// What a task was doing when it wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Reserving,
+    Settling,
+}
+
 /// An increment that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     pub task: usize,
+    pub phase: Phase,
     pub key: String,
     pub delta: i64,
     pub at_ms: u64,
@@ -60,6 +68,7 @@ pub type Task<'t, T> = Pin<Box<dyn Future<Output = T> + 't>>;
 pub struct View {
     world: World,
     task: usize,
+    phase: Phase,
 }
 
 impl World {
@@ -68,7 +77,7 @@ impl World {
     }
 
     pub fn view(&self, task: usize) -> View {
-        View { world: self.clone(), task }
+        View { world: self.clone(), task, phase: Phase::Reserving }
     }
 
     pub fn now_ms(&self) -> u64 {
@@ -126,6 +135,11 @@ impl World {
 }
 
 impl View {
+    /// The same task, now settling.
+    pub fn settling(self) -> Self {
+        View { phase: Phase::Settling, ..self }
+    }
+
     pub fn now_ms(&self) -> u64 {
         self.world.now_ms()
     }
@@ -168,7 +182,7 @@ impl CounterStore for View {
         }
         let mut state = self.world.0.borrow_mut();
         let at_ms = state.now_ms;
-        state.history.push(Written { task: self.task, key: key.to_owned(), delta, at_ms });
+        state.history.push(Written { task: self.task, phase: self.phase, key: key.to_owned(), delta, at_ms });
         let counter = state.counters.entry(key.to_owned()).or_default();
         *counter += delta;
         if fault == Fault::None { Ok(*counter) } else { Err(failure("increment")) }
