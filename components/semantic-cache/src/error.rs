@@ -9,6 +9,8 @@ use openai_types::ApiError;
 pub enum Cause {
     /// The gateway document has problems in what concerns the cache.
     Configuration(&'static Problems),
+    /// A variable could not be read; the platform's words are in the log.
+    VariableUnreadable { name: &'static str },
     /// No such path.
     NotFound { path: String },
     /// The path exists, but takes `POST` only.
@@ -37,6 +39,11 @@ impl Cause {
                 "invalid_configuration",
                 format!("The gateway's configuration has problems; its operator must fix them:\n{problems}"),
             ),
+            Cause::VariableUnreadable { name } => ApiError::new(
+                503,
+                "variable_unavailable",
+                format!("The variable `{name}` cannot be read now."),
+            ),
             Cause::NotFound { path } => {
                 ApiError::new(404, "not_found", format!("There is nothing at `{path}`."))
             }
@@ -53,7 +60,7 @@ impl Cause {
             }
             Cause::BodyCutShort => invalid("The body ended before its end.".to_owned()),
             Cause::TooLarge { max_bytes } => {
-                ApiError::new(413, "body_too_large", format!("The body is larger than {max_bytes} bytes."))
+                ApiError::new(413, "request_too_large", format!("The body is larger than {max_bytes} bytes."))
             }
             Cause::StoreFailed => {
                 ApiError::new(503, "store_failed", "The key-value store failed; the answer was not stored.")

@@ -1,5 +1,6 @@
 //! The platform: the configuration variable, the clock, the log, tasks, the key-value store and the response.
 
+use crate::error::Cause;
 use crate::reply::Reply;
 use bytes::Bytes;
 use cache_policy::{Entries, StoreError};
@@ -9,22 +10,28 @@ use spin_sdk::variables;
 use spin_sdk::wasip3::http::types::{Fields, Response};
 use spin_sdk::wasip3::http_compat::BodyWriter;
 use spin_sdk::wasip3::wit_future;
+use std::io::Write;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use spin_sdk::wasip3::http::types::Response as HostResponse;
 pub use spin_sdk::wasip3::spawn;
 
-/// The validated configuration, parsed once per instance.
-pub async fn config() -> Result<&'static CacheConfig, &'static Problems> {
+/// The validated configuration, parsed once per instance; a variable that cannot be read is tried again.
+pub async fn config() -> Result<&'static CacheConfig, Cause> {
     static CONFIG: OnceLock<Result<CacheConfig, Problems>> = OnceLock::new();
-    if let Some(config) = CONFIG.get() {
-        return config.as_ref();
-    }
-    // The manifest gives the variable a default, so an error means empty. Two first requests may both get here; one
-    // result is kept, and they are equal.
-    let gateway = variables::get("gateway").await.unwrap_or_default();
-    CONFIG.get_or_init(|| CacheConfig::parse(&gateway)).as_ref()
+    let parsed = match CONFIG.get() {
+        Some(parsed) => parsed,
+        None => {
+            let gateway = variables::get("gateway").await.map_err(|error| {
+                log(&format!("the variable `gateway` cannot be read: {error:?}"));
+                Cause::VariableUnreadable { name: "gateway" }
+            })?;
+            // Two first requests may both get here; one result is kept, and they are equal.
+            CONFIG.get_or_init(|| CacheConfig::parse(&gateway))
+        }
+    };
+    parsed.as_ref().map_err(Cause::Configuration)
 }
 
 /// Milliseconds since the Unix epoch.
@@ -34,9 +41,9 @@ pub fn now_ms() -> u64 {
 }
 
 /// Prints one line to the component's log.
-#[expect(clippy::print_stderr, reason = "the platform's log is standard error")]
 pub fn log(line: &str) {
-    eprintln!("{line}");
+    // Not `eprintln!`, which panics when standard error cannot be written to.
+    let _unheard = writeln!(std::io::stderr(), "semantic-cache: {line}");
 }
 
 /// The key-value store of label `default`.

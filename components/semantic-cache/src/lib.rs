@@ -23,7 +23,7 @@ async fn handle(request: Request) -> host::HostResponse {
 }
 
 async fn route(request: Request) -> Result<Reply, Cause> {
-    let config = host::config().await.map_err(Cause::Configuration)?;
+    let config = host::config().await?;
     match (request.method(), request.uri().path()) {
         (&Method::POST, LOOKUP_PATH) => lookup::look_up(request, config).await,
         (&Method::POST, STORE_PATH) => store::store(request, config).await,

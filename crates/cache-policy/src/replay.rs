@@ -37,8 +37,8 @@ pub fn replay(completion: &[u8], include_usage: bool) -> Result<Vec<u8>, NotRepl
     let choices = completion_fields.get("choices").and_then(Json::as_array);
     let choices = choices.ok_or(NotReplayable::Malformed)?;
     let mut stream = Stream::new(completion_fields, include_usage, completion.len());
-    for choice in choices {
-        replay_choice(&mut stream, choice.as_object().ok_or(NotReplayable::Malformed)?)?;
+    for (at, choice) in choices.iter().enumerate() {
+        replay_choice(&mut stream, at, choice.as_object().ok_or(NotReplayable::Malformed)?)?;
     }
     stream.end(completion_fields.present("usage").filter(|_| include_usage));
     Ok(stream.out)
@@ -94,7 +94,10 @@ impl Stream {
         self.out.extend_from_slice(&self.head);
         self.out.extend_from_slice(br#","choices":["#);
         let mut fields = Fields::begin(&mut self.out);
-        choice.index.inspect(|index| fields.value("index", index));
+        match choice.index {
+            Some(index) => fields.value("index", index),
+            None => fields.raw("index", choice.at.to_string().as_bytes()),
+        }
         let mut delta_fields = Fields::begin(fields.name("delta"));
         delta(&mut delta_fields);
         delta_fields.end();
@@ -126,13 +129,15 @@ impl Stream {
 }
 
 struct Choice<'c, 'a> {
+    at: usize,
+    /// Absent from some servers' answers; a client needs it in a stream.
     index: Option<&'c Json<'a>>,
     message: &'c Object<'a>,
 }
 
-fn replay_choice(stream: &mut Stream, fields: &Object<'_>) -> Result<(), NotReplayable> {
+fn replay_choice(stream: &mut Stream, at: usize, fields: &Object<'_>) -> Result<(), NotReplayable> {
     let message = fields.get("message").and_then(Json::as_object).ok_or(NotReplayable::Malformed)?;
-    let choice = Choice { index: fields.get("index"), message };
+    let choice = Choice { at, index: fields.present("index"), message };
     check_fields(message)?;
     // Taken by the first piece of the content, or else by the end of the choice.
     let mut logprobs = fields.present("logprobs");

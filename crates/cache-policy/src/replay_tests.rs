@@ -220,3 +220,28 @@ fn a_replayed_message_has_only_its_own_fields() {
     let call = json!({"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {}}]});
     assert_eq!(chunks[1]["choices"][0]["delta"], call);
 }
+
+#[test]
+fn a_choice_without_an_index_gets_its_place() {
+    let choice = json!({"message": {"content": "x"}, "finish_reason": "stop"});
+    let chunks = chunks(&replay_value(&json!({"choices": [choice, choice]}), false).unwrap());
+    let indices: Vec<_> = chunks.iter().map(|chunk| chunk["choices"][0]["index"].as_u64().unwrap()).collect();
+    assert_eq!(indices, [0, 0, 0, 1, 1, 1]);
+}
+
+#[test]
+fn texts_are_cut_after_a_space_and_between_characters() {
+    let long = |prefix: &str, letter: &str, letters: usize| format!("{prefix}{}", letter.repeat(letters));
+    for (text, piece_bytes) in [
+        (String::new(), vec![]),
+        (long("", "x", 256), vec![256]),
+        (long("", "x", 257), vec![256, 1]),
+        (long(" ", "x", 300), vec![1, 256, 44]),
+        (long("two words ", "x", 300), vec![10, 256, 44]),
+        (long("x", "漢", 100), vec![256, 45]),
+        (long("", "漢", 100), vec![255, 45]),
+        (long("", " ", 300), vec![256, 44]),
+    ] {
+        assert_eq!(pieces(&text).map(str::len).collect::<Vec<_>>(), piece_bytes, "{text}");
+    }
+}
