@@ -79,6 +79,11 @@ def test_a_providers_retry_after_reaches_the_client(gateway, unique):
     assert (response.status_code, response.headers["retry-after"]) == (429, "7")
 
 
+def test_a_refused_credential_of_ours_is_not_told_as_the_clients(gateway, unique):
+    response = gateway.chat("mock+status=401", unique)
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_credential_refused")
+
+
 def test_a_body_larger_than_a_frame_passes_both_ways(gateway, unique):
     text = unique + " " + "word " * 100_000
     response = gateway.chat("mock+text=300000", text)

@@ -44,6 +44,9 @@ pub enum UpstreamFailed {
     NoneLeft,
     /// No connection.
     Connect(String),
+    /// The backend refuses the gateway's own credential. Its answer stays here: the client would take it for a word
+    /// about the client's key, and it may quote ours in part.
+    CredentialRefused,
     /// The app's manifest does not allow this address.
     NotAllowed,
     /// Nothing came in time.
@@ -131,6 +134,11 @@ impl UpstreamFailed {
             UpstreamFailed::Connect(_) => {
                 ApiError::new(502, "upstream_unreachable", "No backend of this model could be reached.")
             }
+            UpstreamFailed::CredentialRefused => ApiError::new(
+                502,
+                "upstream_credential_refused",
+                "The backend of this model refuses the gateway's credential; the gateway's operator must renew it.",
+            ),
             UpstreamFailed::NotAllowed => ApiError::new(
                 502,
                 "upstream_not_allowed",

@@ -95,6 +95,12 @@ async fn attempt(
         Err(failed) => return Given::Nothing(failed),
     };
     let status = incoming.status;
+    match status {
+        401 => return Given::Nothing(UpstreamFailed::CredentialRefused),
+        // Followed by the client it would lead around the gateway, perhaps with the client's key.
+        300..=399 => return Given::Nothing(UpstreamFailed::BadReply("a redirect")),
+        _ => {}
+    }
     let headers = door::for_client(&incoming.headers);
     if routing::verdict(status) != Verdict::Answer {
         return match incoming.read_whole(MAX_ERROR_BYTES).await {

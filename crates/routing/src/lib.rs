@@ -23,7 +23,7 @@ pub enum Verdict {
 
 /// Classifies an upstream's status.
 ///
-/// 401 and 403 mean that *our* credential for this deployment is bad, 404 that it does not have the model: neither
+/// 401 and 403 mean that *our* credential for this deployment will not do, 404 that it does not have the model: neither
 /// is the client's doing, and another deployment may well serve. 408, 429 and 5xx are the classes that the OpenAI
 /// SDKs retry themselves (`_should_retry` in `openai-python`).
 pub fn verdict(status: u16) -> Verdict {
