@@ -226,3 +226,37 @@ fn a_refusal_costs_no_write_and_an_admission_one_for_each_limit() {
         assert_eq!(world.history().len(), writes);
     }
 }
+
+#[test]
+fn a_request_that_was_in_the_way_for_a_moment_only_does_not_cost_another_its_place() {
+    let world = World::starting_at(START_MS);
+    let plan =
+        |limits: &[usize], amount| Plan { limits: limits.to_vec(), consumer: 0, amount, settle_to: None };
+    // The second fills "small" after the first has read it. The first then takes 60 of "all" in vain, and the third
+    // finds no room for its 100 of 150 until that is given back.
+    let plans = [plan(&[0, 1], 60), plan(&[1], 60), plan(&[0], 100)];
+    let order = [[0; 5].as_slice(), &[1; 4], &[2; 3], &[0], &[2], &[0; 3], &[2; 4], &[0; 4]].concat();
+    let mut waiting = vec![0, 1, 2];
+    let mut moves = Vec::new();
+    for (at, task) in order.iter().enumerate() {
+        let pick = waiting.iter().position(|waits| waits == task).unwrap();
+        moves.push(Move { pick, advance_ms: 0, fault: Fault::None });
+        waiting.swap_remove(pick);
+        if order[at + 1..].contains(task) {
+            waiting.push(*task);
+        }
+    }
+    let admitted: Vec<_> = run(&world, &plans, &moves).0.iter().map(|admitted| admitted.task).collect();
+    assert_eq!(admitted, [1, 2]);
+}
+
+#[test]
+fn a_request_that_the_end_of_the_minute_overtakes_is_charged_to_the_next() {
+    let world = World::starting_at(START_MS + 59_999);
+    let plan = Plan { limits: vec![1], consumer: 0, amount: 60, settle_to: None };
+    // Start, two reads, and then the write, a millisecond late.
+    let late = [0, 0, 0, 1, 0, 0, 0, 0].map(|advance_ms| Move { pick: 0, advance_ms, fault: Fault::None });
+    let (admitted, _) = run(&world, std::slice::from_ref(&plan), &late);
+    assert_eq!(admitted[0].reservation.charges[0].window, START_MS / 60_000 + 1);
+    assert_eq!(without_zeros(world.counters()).len(), 1);
+}
