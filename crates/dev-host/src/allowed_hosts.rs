@@ -64,11 +64,9 @@ impl AllowedHosts {
         for text in entries {
             let template = Template::parse(text)?;
             let value = variables.render(&template)?;
-            let is_skipped = matches!(value.as_str(), "" | "http://" | "https://");
-            if is_skipped && !template.is_literal() {
+            let Some(entry) = Entry::parse_or_skip(&template, &value)? else {
                 continue;
-            }
-            let entry = Entry::parse(&value)?;
+            };
             match &entry.host {
                 HostRule::Subdomain(suffix) if suffix == CHAINING_SUFFIX => {
                     for id in component_ids.clone() {
@@ -88,11 +86,17 @@ impl AllowedHosts {
         Ok(Self { entries: resolved })
     }
 
-    /// Checks the entries without any variable value: a literal entry must parse. Spin does this when it loads the app.
-    pub fn validate_literals(entries: &[String]) -> anyhow::Result<()> {
+    /// Checks what can be checked before the variables have values: the entries that are literal, and those that the
+    /// defaults of the variables determine. Spin does this when it loads the app, and refuses it.
+    pub fn validate<'v>(
+        entries: &[String],
+        default_of: impl Fn(&str) -> Option<&'v str>,
+    ) -> anyhow::Result<()> {
         for text in entries {
-            if Template::parse(text)?.is_literal() {
-                Entry::parse(text)?;
+            let template = Template::parse(text)?;
+            if let Ok(value) = template.render(&default_of) {
+                Entry::parse_or_skip(&template, &value)
+                    .with_context(|| format!("{text:?} results in {value:?}"))?;
             }
         }
         Ok(())
@@ -146,6 +150,14 @@ fn encode_userinfo(url: &str) -> Option<String> {
 }
 
 impl Entry {
+    /// The entry that `template` comes to, if any: an optional endpoint is a template that comes out empty.
+    fn parse_or_skip(template: &Template, value: &str) -> anyhow::Result<Option<Self>> {
+        if !template.is_literal() && matches!(value, "" | "http://" | "https://") {
+            return Ok(None);
+        }
+        Self::parse(value).map(Some)
+    }
+
     fn parse(text: &str) -> anyhow::Result<Self> {
         let url = text.trim();
         let Some((scheme, rest)) = url.split_once("://") else {
@@ -165,12 +177,10 @@ impl Entry {
             },
         };
         Ok(Self {
-            port: PortRule::parse(port, scheme)
-                .with_context(|| format!("{url:?}: invalid port {port:?}"))?,
+            port: PortRule::parse(port, scheme).with_context(|| format!("{url:?}: invalid port {port:?}"))?,
             scheme: SchemeRule::parse(scheme)
                 .with_context(|| format!("{url:?}: invalid scheme {scheme:?}"))?,
-            host: HostRule::parse(host)
-                .with_context(|| format!("{url:?}: invalid host {host:?}"))?,
+            host: HostRule::parse(host).with_context(|| format!("{url:?}: invalid host {host:?}"))?,
         })
     }
 }
@@ -240,10 +250,7 @@ impl HostRule {
 
 impl PortRule {
     fn parse(port: &str, scheme: &str) -> anyhow::Result<Self> {
-        let number = |text: &str| {
-            text.parse::<u16>()
-                .with_context(|| format!("{text:?} is not a number"))
-        };
+        let number = |text: &str| text.parse::<u16>().with_context(|| format!("{text:?} is not a number"));
         match port {
             "" => well_known_port(scheme)
                 .map(Self::Only)
@@ -319,7 +326,7 @@ mod tests {
             ("https://*.azure.com", "https://x.openai.azure.com/", true),
             ("https://*.azure.com", "https://azure.com/", false),
             ("*://*:*", "redis://anything:1", true),
-            ("http://a.example", "http://u:p@ss#w@a.example/", true),
+            ("http://a.example", "http://user:pass#word@a.example/", true),
             ("http://a.spin.internal", "http://a.spin.internal/", true),
             ("http://*.spin.internal", "http://a.spin.internal/", true),
             ("http://*.spin.internal", "http://unknown.spin.internal/", false),
@@ -359,9 +366,8 @@ mod tests {
             ("https://a.example/v1", None),
             ("https://a.example,https://b.example", None),
         ] {
-            let allowed = resolve("{{ x }}", value)
-                .ok()
-                .map(|hosts| hosts.allows("https://a.example/", "https"));
+            let allowed =
+                resolve("{{ x }}", value).ok().map(|hosts| hosts.allows("https://a.example/", "https"));
             assert_eq!(allowed, expected, "{value}");
         }
         assert!(resolve("https://{{ x }}", "").is_ok());
@@ -370,12 +376,35 @@ mod tests {
     #[test]
     fn a_malformed_entry_is_an_error() {
         for entry in [
-            "", "*", "a.example", "http://a/b", "http://a:1/b", "http://*.*.a", "http://a*b",
-            "foo://a", "ht1://a:1", "http://a:x", "{http}://a:1", "http://a:{1,2}",
+            "",
+            "*",
+            "a.example",
+            "http://a/b",
+            "http://a:1/b",
+            "http://*.*.a",
+            "http://a*b",
+            "foo://a",
+            "ht1://a:1",
+            "http://a:x",
+            "{http}://a:1",
+            "http://a:{1,2}",
         ] {
             let entries = [entry.to_owned()];
-            assert!(AllowedHosts::validate_literals(&entries).is_err(), "{entry}");
+            assert!(AllowedHosts::validate(&entries, |_| None).is_err(), "{entry}");
         }
-        assert!(AllowedHosts::validate_literals(&["{{ whatever }}".to_owned()]).is_ok());
+    }
+
+    #[test]
+    fn what_the_defaults_determine_is_checked_too() {
+        for (default, expected) in [
+            (None, true),
+            (Some(""), true),
+            (Some("https://a.example"), true),
+            (Some("https://a.example/v1"), false),
+        ] {
+            let entries = ["{{ x }}".to_owned()];
+            let validated = AllowedHosts::validate(&entries, |_| default);
+            assert_eq!(validated.is_ok(), expected, "{default:?}");
+        }
     }
 }

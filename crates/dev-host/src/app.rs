@@ -177,9 +177,7 @@ fn absolute_uri<B>(request: &Request<B>) -> anyhow::Result<Uri> {
     let in_header = match request.headers().get(HOST) {
         Some(host) => {
             let host = host.to_str().context("'Host' header is not valid UTF-8")?;
-            let host: Authority = host
-                .parse()
-                .context("'Host' header contains an invalid authority")?;
+            let host: Authority = host.parse().context("'Host' header contains an invalid authority")?;
             Some(host)
         }
         None => None,
@@ -210,20 +208,13 @@ struct Assembly<'a> {
 }
 
 impl<'a> Assembly<'a> {
-    fn new(
-        manifest: &'a Manifest,
-        mut config: RuntimeConfig,
-        options: &Options,
-    ) -> anyhow::Result<Self> {
+    fn new(manifest: &'a Manifest, mut config: RuntimeConfig, options: &Options) -> anyhow::Result<Self> {
         let beside_manifest = options.manifest.parent().unwrap_or_else(|| Path::new("."));
         let state_dir = directory(&options.state_dir, &config.state_dir)?
             .unwrap_or_else(|| Some(beside_manifest.join(DEFAULT_STATE_DIRECTORY)));
         let log_dir = directory(&options.log_dir, &config.log_dir)?
             .unwrap_or_else(|| state_dir.as_ref().map(|state| state.join("logs")));
-        let logs = Logs {
-            directory: log_dir,
-            is_followed: !options.quiet,
-        };
+        let logs = Logs { directory: log_dir, is_followed: !options.quiet };
         logs.prepare(options.truncate_logs)?;
 
         let mut providers = vec![crate::variables::from_arguments(&options.variables)?];
@@ -241,9 +232,7 @@ impl<'a> Assembly<'a> {
             databases: databases(&config, state_dir.as_deref())?,
             models: Arc::new(Models::new(models_in.join("ai-models"))),
             logs,
-            blocked: Arc::new(BlockedNetworks::new(std::mem::take(
-                &mut config.blocked_networks,
-            ))),
+            blocked: Arc::new(BlockedNetworks::new(std::mem::take(&mut config.blocked_networks))),
             config,
         })
     }
@@ -265,10 +254,7 @@ impl<'a> Assembly<'a> {
             id: id.to_owned(),
             variables: self.variables.component(id, &declared.variables)?,
             allowed_hosts: self.allowed_hosts(id, &declared.allowed_outbound_hosts)?,
-            stores: self
-                .stores
-                .for_component(&declared.key_value_stores)
-                .with_context(context)?,
+            stores: self.stores.for_component(&declared.key_value_stores).with_context(context)?,
             databases,
             ai_models: declared.ai_models.iter().cloned().collect(),
             models: self.models.clone(),
@@ -279,7 +265,8 @@ impl<'a> Assembly<'a> {
     }
 
     fn allowed_hosts(&self, id: &str, entries: &[String]) -> anyhow::Result<Option<AllowedHosts>> {
-        AllowedHosts::validate_literals(entries)
+        let default_of = |name: &str| self.manifest.variables.get(name)?.default.as_deref();
+        AllowedHosts::validate(entries, default_of)
             .with_context(|| format!("component {id:?}: allowed_outbound_hosts"))?;
         let ids = self.manifest.components.keys().map(String::as_str);
         match AllowedHosts::resolve(entries, &self.variables, ids) {
@@ -312,17 +299,12 @@ fn databases(
     config: &RuntimeConfig,
     state_dir: Option<&Path>,
 ) -> anyhow::Result<HashMap<String, SqliteDatabase>> {
-    let mut databases: HashMap<_, _> = config
-        .sqlite_databases
-        .iter()
-        .map(|(label, database)| (label.clone(), database.clone()))
-        .collect();
-    databases
-        .entry("default".to_owned())
-        .or_insert_with(|| SqliteDatabase {
-            path: state_dir.map(|state| state.join(DEFAULT_DATABASE_FILE)),
-            is_attach_allowed: false,
-        });
+    let mut databases: HashMap<_, _> =
+        config.sqlite_databases.iter().map(|(label, database)| (label.clone(), database.clone())).collect();
+    databases.entry("default".to_owned()).or_insert_with(|| SqliteDatabase {
+        path: state_dir.map(|state| state.join(DEFAULT_DATABASE_FILE)),
+        is_attach_allowed: false,
+    });
     for database in databases.values() {
         if let Some(directory) = database.path.as_deref().and_then(Path::parent) {
             std::fs::create_dir_all(directory)

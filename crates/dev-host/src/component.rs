@@ -37,10 +37,7 @@ pub struct Component {
 impl Component {
     /// Whether the component may reach `url`; without a scheme it is taken to have `default_scheme`. Says so when not.
     pub fn is_outbound_allowed(&self, url: &str, default_scheme: &str) -> bool {
-        let is_allowed = self
-            .allowed_hosts
-            .as_ref()
-            .is_some_and(|hosts| hosts.allows(url, default_scheme));
+        let is_allowed = self.allowed_hosts.as_ref().is_some_and(|hosts| hosts.allows(url, default_scheme));
         if !is_allowed {
             eprintln!(
                 "component {:?} may not reach {url:?}: its allowed_outbound_hosts do not allow it",
@@ -52,8 +49,6 @@ impl Component {
 
     /// Whether the component may call its own application by a relative URL.
     pub fn is_self_request_allowed(&self) -> bool {
-        self.allowed_hosts
-            .as_ref()
-            .is_some_and(AllowedHosts::allows_itself)
+        self.allowed_hosts.as_ref().is_some_and(AllowedHosts::allows_itself)
     }
 }

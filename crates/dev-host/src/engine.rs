@@ -56,14 +56,10 @@ impl Runtime {
         if !source.exists() {
             bail!("{}: the file does not exist; has it been built?", context());
         }
-        let component = Component::from_file(&self.engine, source)
-            .map_err(anyhow::Error::from)
-            .with_context(context)?;
+        let component =
+            Component::from_file(&self.engine, source).map_err(anyhow::Error::from).with_context(context)?;
         let instance_pre = self.linker.instantiate_pre(&component).map_err(|error| {
-            anyhow!(
-                "{}: it needs an import that dev-host does not provide: {error:#}",
-                context()
-            )
+            anyhow!("{}: it needs an import that dev-host does not provide: {error:#}", context())
         })?;
         ServicePre::new(instance_pre).map_err(|error| {
             anyhow!(

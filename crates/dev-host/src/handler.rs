@@ -16,8 +16,7 @@ use tokio::time::{Sleep, sleep_until};
 use wasmtime::component::GuestTaskId;
 use wasmtime::{Engine, Store, StoreContextMut, format_err};
 use wasmtime_wasi_http::handler::{
-    HandlerState, Instance, Proxy, ShouldAccept, ViewFn, WorkerExpiration, WorkerState,
-    WorkerStatus,
+    HandlerState, Instance, Proxy, ShouldAccept, ViewFn, WorkerExpiration, WorkerState, WorkerStatus,
 };
 use wasmtime_wasi_http::p3::WasiHttpView as _;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
@@ -44,17 +43,8 @@ pub struct InstanceFactory {
 
 impl InstanceFactory {
     /// A factory that works once it has been [attached](Self::attach) to its application.
-    pub fn new(
-        engine: Engine,
-        pre: ServicePre<InstanceState>,
-        component: Arc<Component>,
-    ) -> Self {
-        Self {
-            engine,
-            pre,
-            component,
-            app: OnceLock::new(),
-        }
+    pub fn new(engine: Engine, pre: ServicePre<InstanceState>, component: Arc<Component>) -> Self {
+        Self { engine, pre, component, app: OnceLock::new() }
     }
 
     /// Names the application whose components the instances may call.
@@ -68,14 +58,9 @@ impl HandlerState for InstanceFactory {
     type WorkerExpiration = IdleTimer;
     type WorkerState = ReuseLimits;
 
-    async fn instantiate(
-        &self,
-    ) -> wasmtime::Result<Instance<InstanceState, IdleTimer, ReuseLimits>> {
-        let app = self
-            .app
-            .get()
-            .and_then(Weak::upgrade)
-            .ok_or_else(|| format_err!("the application is gone"))?;
+    async fn instantiate(&self) -> wasmtime::Result<Instance<InstanceState, IdleTimer, ReuseLimits>> {
+        let app =
+            self.app.get().and_then(Weak::upgrade).ok_or_else(|| format_err!("the application is gone"))?;
         let mut store = Store::new(&self.engine, InstanceState::new(self.component.clone(), app));
         store.set_epoch_deadline(NO_EPOCH_DEADLINE);
         let service = self.pre.instantiate_async(&mut store).await?;
@@ -106,9 +91,7 @@ impl WorkerExpiration for IdleTimer {
             return Poll::Pending;
         }
         let deadline = (start + IDLE_TIMEOUT).into();
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         // The timer is moved only when it fires early: moving it on every request takes the timer's lock.
         while sleep.as_mut().poll(cx).is_ready() {
             if sleep.deadline() >= deadline {

@@ -120,11 +120,9 @@ mod tests {
 
     #[test]
     fn connection_and_a_chaining_host_are_dropped() {
-        for (host, is_kept) in [
-            ("example.com", true),
-            ("front.spin.internal", false),
-            ("front.spin.internal:80", false),
-        ] {
+        for (host, is_kept) in
+            [("example.com", true), ("front.spin.internal", false), ("front.spin.internal:80", false)]
+        {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, HeaderValue::from_static(host));
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

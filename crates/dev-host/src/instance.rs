@@ -25,8 +25,7 @@ impl InstanceState {
     /// The state of a new instance of `component` in `app`.
     pub fn new(component: Arc<Component>, app: Arc<App>) -> Self {
         let mut wasi = WasiCtxBuilder::new();
-        wasi.stdout(component.stdout.clone())
-            .stderr(component.stderr.clone());
+        wasi.stdout(component.stdout.clone()).stderr(component.stderr.clone());
         for (name, value) in &component.environment {
             wasi.env(name, value);
         }
@@ -35,13 +34,13 @@ impl InstanceState {
             let scheme = match usage {
                 SocketAddrUse::TcpBind => None,
                 SocketAddrUse::TcpConnect => Some("tcp"),
-                SocketAddrUse::UdpBind
-                | SocketAddrUse::UdpConnect
-                | SocketAddrUse::UdpOutgoingDatagram => Some("udp"),
+                SocketAddrUse::UdpBind | SocketAddrUse::UdpConnect | SocketAddrUse::UdpOutgoingDatagram => {
+                    Some("udp")
+                }
             };
-            let is_allowed = scheme.is_some_and(|scheme| {
-                for_sockets.is_outbound_allowed(&address.to_string(), scheme)
-            }) && !blocked.contains(address.ip());
+            let is_allowed = scheme
+                .is_some_and(|scheme| for_sockets.is_outbound_allowed(&address.to_string(), scheme))
+                && !blocked.contains(address.ip());
             Box::pin(std::future::ready(is_allowed))
         });
         Self {
@@ -56,19 +55,12 @@ impl InstanceState {
 
 impl WasiView for InstanceState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for InstanceState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView {
-            ctx: &mut self.http,
-            table: &mut self.table,
-            hooks: &mut self.outbound,
-        }
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
     }
 }

@@ -6,15 +6,7 @@
 
 // A command-line tool: the terminal is where it speaks.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod allowed_hosts;
 pub mod app;

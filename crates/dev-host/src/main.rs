@@ -69,14 +69,8 @@ struct Up {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Cli {
-        command: Command::Up(up),
-    } = Cli::parse();
-    let manifest = if up.from.is_dir() {
-        up.from.join("spin.toml")
-    } else {
-        up.from
-    };
+    let Cli { command: Command::Up(up) } = Cli::parse();
+    let manifest = if up.from.is_dir() { up.from.join("spin.toml") } else { up.from };
     let options = Options {
         manifest: std::path::absolute(manifest)?,
         runtime_config: up.runtime_config_file,
@@ -90,18 +84,13 @@ fn main() -> anyhow::Result<()> {
     if up.stats {
         stats::turn_on();
     }
-    eprintln!(
-        "dev-host stands in for Spin, for trying out, tests and benchmarks. It is not for production."
-    );
+    eprintln!("dev-host stands in for Spin, for trying out, tests and benchmarks. It is not for production.");
     // Nothing is drained when the process is told to end: the default action of a signal is what Spin comes to.
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(async {
-            let app = App::load(&options)?;
-            let listener = server::bind(&app, up.listen).await?;
-            server::serve(app, listener).await
-        })
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let app = App::load(&options)?;
+        let listener = server::bind(&app, up.listen).await?;
+        server::serve(app, listener).await
+    })
 }
 
 /// Resolves `address`, preferring 127.0.0.1 among what `localhost` means, as Spin does.

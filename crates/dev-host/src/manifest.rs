@@ -151,15 +151,12 @@ impl Manifest {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the manifest {}", path.display()))?;
         let directory = path.parent().unwrap_or_else(|| Path::new("."));
-        Self::parse(&text, directory)
-            .with_context(|| format!("cannot run the manifest {}", path.display()))
+        Self::parse(&text, directory).with_context(|| format!("cannot run the manifest {}", path.display()))
     }
 
     /// Checks the manifest `text`, whose relative paths start at `directory`.
     pub fn parse(text: &str, directory: &Path) -> anyhow::Result<Self> {
-        let version = toml::from_str::<toml::Table>(text)?
-            .get("spin_manifest_version")
-            .cloned();
+        let version = toml::from_str::<toml::Table>(text)?.get("spin_manifest_version").cloned();
         if version != Some(toml::Value::Integer(2)) {
             bail!("spin_manifest_version must be 2");
         }
@@ -173,9 +170,8 @@ impl Manifest {
                 problems.push(format!("variable {name:?}: {reason}"));
             }
             if variable.required == variable.default.is_some() {
-                problems.push(format!(
-                    "variable {name:?}: must either have a `default` or be `required = true`"
-                ));
+                problems
+                    .push(format!("variable {name:?}: must either have a `default` or be `required = true`"));
             }
         }
         let components: BTreeMap<_, _> = raw
@@ -220,9 +216,7 @@ fn triggers(
     let mut triggers = Vec::new();
     for (kind, tables) in raw {
         if kind != "http" {
-            problems.push(format!(
-                "trigger type {kind:?} is not supported, only \"http\" is"
-            ));
+            problems.push(format!("trigger type {kind:?} is not supported, only \"http\" is"));
             continue;
         }
         for table in tables {
@@ -230,10 +224,9 @@ fn triggers(
                 Ok(trigger) if components.contains_key(&trigger.component) => {
                     triggers.push(trigger);
                 }
-                Ok(trigger) => problems.push(format!(
-                    "[[trigger.http]]: there is no component {:?}",
-                    trigger.component
-                )),
+                Ok(trigger) => {
+                    problems.push(format!("[[trigger.http]]: there is no component {:?}", trigger.component))
+                }
                 Err(reason) => problems.push(format!("[[trigger.http]]: {reason}")),
             }
         }
@@ -259,24 +252,19 @@ fn trigger(mut table: toml::Table) -> Result<HttpTrigger, String> {
     let route = match table.remove("route") {
         Some(toml::Value::String(route)) => TriggerRoute::Public(route),
         Some(toml::Value::Table(private))
-            if private.len() == 1
-                && private.get("private").and_then(toml::Value::as_bool) == Some(true) =>
+            if private.len() == 1 && private.get("private").and_then(toml::Value::as_bool) == Some(true) =>
         {
             TriggerRoute::Private
         }
         Some(_) => {
-            return Err(format!(
-                "the route of {component:?} must be a string or {{ private = true }}"
-            ));
+            return Err(format!("the route of {component:?} must be a string or {{ private = true }}"));
         }
         None => return Err(format!("`route` is missing for {component:?}")),
     };
     if let Some(executor) = table.remove("executor") {
         let kind = executor.get("type").and_then(toml::Value::as_str);
         if !matches!(kind, Some("http" | "spin")) {
-            return Err(format!(
-                "the executor of {component:?} is not supported, only type \"http\" is"
-            ));
+            return Err(format!("the executor of {component:?} is not supported, only type \"http\" is"));
         }
     }
     match table.keys().next() {
@@ -316,15 +304,12 @@ fn component(
         }
     }
     let Some(source) = raw.source.as_str() else {
-        problems.push(format!(
-            "component {id:?}: `source` must be a file, a URL or a registry is not supported"
-        ));
+        problems
+            .push(format!("component {id:?}: `source` must be a file, a URL or a registry is not supported"));
         return None;
     };
     if source.contains("://") {
-        problems.push(format!(
-            "component {id:?}: `source` must be a file, {source:?} is not supported"
-        ));
+        problems.push(format!("component {id:?}: `source` must be a file, {source:?} is not supported"));
     }
     Some(Component {
         source: directory.join(source),
@@ -369,11 +354,7 @@ fn check_component_id(id: &str) -> Result<(), String> {
                     || c.is_ascii_alphabetic() && c.is_ascii_uppercase() == first.is_ascii_uppercase()
             })
     };
-    if id.split('-').all(is_word) {
-        Ok(())
-    } else {
-        Err("must be kebab-case".to_owned())
-    }
+    if id.split('-').all(is_word) { Ok(()) } else { Err("must be kebab-case".to_owned()) }
 }
 
 #[cfg(test)]
@@ -413,10 +394,7 @@ key_value_stores = ["default"]
         let manifest = parse(MINIMAL).unwrap();
         assert_eq!(manifest.triggers.len(), 2);
         assert_eq!(manifest.triggers[1].route, TriggerRoute::Private);
-        assert_eq!(
-            manifest.components["front"].source,
-            PathBuf::from("/app/front.wasm")
-        );
+        assert_eq!(manifest.components["front"].source, PathBuf::from("/app/front.wasm"));
         assert_eq!(manifest.variables["url"].default.as_deref(), Some(""));
     }
 
@@ -430,7 +408,10 @@ key_value_stores = ["default"]
             ("[component.c_d]\nsource = \"c.wasm\"", "kebab-case"),
             ("[[trigger.redis]]\nchannel = \"x\"\ncomponent = \"front\"", "\"redis\""),
             ("[[trigger.http]]\nroute = \"/x\"\ncomponent = \"none\"", "\"none\""),
-            ("[[trigger.http]]\nroute = \"/x\"\ncomponent = \"front\"\nexecutor = { type = \"wagi\" }", "executor"),
+            (
+                "[[trigger.http]]\nroute = \"/x\"\ncomponent = \"front\"\nexecutor = { type = \"wagi\" }",
+                "executor",
+            ),
             ("[[trigger.http]]\nroute = { private = false }\ncomponent = \"front\"", "private"),
             ("[[trigger.http]]\nroute = \"/x\"\ncomponent = \"front\"\nfoo = 1", "`foo`"),
             ("[variables.both]\ndefault = \"\"\nrequired = true", "\"both\""),
@@ -445,10 +426,8 @@ key_value_stores = ["default"]
 
     #[test]
     fn reports_all_problems_together() {
-        let error = parse(&format!(
-            "{MINIMAL}\n[variables.a]\n[component.c]\nsource = \"c\"\nfiles = []\n"
-        ))
-        .unwrap_err();
+        let error = parse(&format!("{MINIMAL}\n[variables.a]\n[component.c]\nsource = \"c\"\nfiles = []\n"))
+            .unwrap_err();
         assert!(error.contains("\"a\"") && error.contains("`files`"), "{error}");
     }
 

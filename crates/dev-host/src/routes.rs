@@ -49,10 +49,7 @@ impl Routes {
             let TriggerRoute::Public(raw) = &trigger.route else {
                 continue;
             };
-            let is_replaced = triggers
-                .iter()
-                .skip(position + 1)
-                .any(|later| later.route == trigger.route);
+            let is_replaced = triggers.iter().skip(position + 1).any(|later| later.route == trigger.route);
             if is_replaced {
                 warnings.push(format!(
                     "the route {raw:?} of component {:?} is declared again later and never used",
@@ -65,14 +62,8 @@ impl Routes {
                 Some(prefix) => format!("{prefix}/*"),
                 None => based.clone(),
             };
-            let route = Route {
-                component: trigger.component.clone(),
-                raw: raw.clone(),
-                based,
-            };
-            router
-                .add(pattern, route)
-                .map_err(|error| anyhow!("route {raw:?}: {error}"))?;
+            let route = Route { component: trigger.component.clone(), raw: raw.clone(), based };
+            router.add(pattern, route).map_err(|error| anyhow!("route {raw:?}: {error}"))?;
         }
         Ok((Self { router }, warnings))
     }
@@ -81,13 +72,9 @@ impl Routes {
     pub fn find<'a>(&'a self, path: &'a str) -> Option<RouteMatch<'a>> {
         let best = self.router.best_match(path)?;
         let captures = best.captures();
-        let named = captures
-            .iter()
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-            .collect();
-        let path_info = captures
-            .wildcard()
-            .map_or(Cow::Borrowed(""), |rest| path_info(path, rest));
+        let named =
+            captures.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+        let path_info = captures.wildcard().map_or(Cow::Borrowed(""), |rest| path_info(path, rest));
         let route = best.handler();
         Some(RouteMatch {
             component: &route.component,
@@ -107,13 +94,7 @@ impl Routes {
 impl<'a> RouteMatch<'a> {
     /// The match that a chained request gets: as if the component had the route `/...`.
     pub fn chained(component: &'a str, path: &'a str) -> Self {
-        Self {
-            component,
-            raw: "/...",
-            based: "/...",
-            path_info: Cow::Borrowed(path),
-            named: Vec::new(),
-        }
+        Self { component, raw: "/...", based: "/...", path_info: Cow::Borrowed(path), named: Vec::new() }
     }
 
     /// `spin-component-route`: the raw route without its wildcard.
@@ -124,10 +105,7 @@ impl<'a> RouteMatch<'a> {
 
 impl std::fmt::Display for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let wildcard = self
-            .based
-            .strip_suffix("/...")
-            .or_else(|| self.based.strip_suffix("/*"));
+        let wildcard = self.based.strip_suffix("/...").or_else(|| self.based.strip_suffix("/*"));
         match wildcard {
             Some(prefix) => write!(f, "{prefix} (wildcard)"),
             None => f.write_str(&self.based),
@@ -147,11 +125,7 @@ fn path_info<'a>(path: &'a str, rest: &str) -> Cow<'a, str> {
 
 fn absolute(route: &str) -> String {
     let route = route.strip_suffix('/').unwrap_or(route);
-    if route.starts_with('/') || route.is_empty() {
-        route.to_owned()
-    } else {
-        format!("/{route}")
-    }
+    if route.starts_with('/') || route.is_empty() { route.to_owned() } else { format!("/{route}") }
 }
 
 #[cfg(test)]
@@ -171,12 +145,8 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_wins_and_exact_beats_wildcard() {
-        let routes = routes(&[
-            ("/...", "root"),
-            ("/v1/...", "v1"),
-            ("/v1/models", "models"),
-            ("/user/:id", "user"),
-        ]);
+        let routes =
+            routes(&[("/...", "root"), ("/v1/...", "v1"), ("/v1/models", "models"), ("/user/:id", "user")]);
         for (path, component, path_info) in [
             ("/", "root", "/"),
             ("/x/y", "root", "/x/y"),
@@ -192,10 +162,7 @@ mod tests {
             assert_eq!(found.component, component, "{path}");
             assert_eq!(found.path_info, path_info, "{path}");
         }
-        assert_eq!(
-            routes.find("/user/7").unwrap().named,
-            [("id".to_owned(), "7".to_owned())]
-        );
+        assert_eq!(routes.find("/user/7").unwrap().named, [("id".to_owned(), "7".to_owned())]);
     }
 
     #[test]

@@ -142,10 +142,8 @@ impl RuntimeConfig {
                 kind => bail!("llm_compute: type {kind:?} is not supported, only \"spin\" is"),
             }
         }
-        let blocked_networks = raw
-            .outbound_networking
-            .map(|networking| networking.block_networks)
-            .unwrap_or_default();
+        let blocked_networks =
+            raw.outbound_networking.map(|networking| networking.block_networks).unwrap_or_default();
         Ok(Self {
             key_value_stores: labelled(raw.key_value_store, "key_value_store", |table| {
                 key_value_store(table, directory)
@@ -203,10 +201,7 @@ fn sqlite_database(mut table: toml::Table) -> anyhow::Result<SqliteDatabase> {
     match take_type(&mut table).as_deref() {
         Some("spin") => {
             let raw: RawDatabase = table.try_into()?;
-            Ok(SqliteDatabase {
-                path: raw.path,
-                is_attach_allowed: raw.allow_attach_file,
-            })
+            Ok(SqliteDatabase { path: raw.path, is_attach_allowed: raw.allow_attach_file })
         }
         kind => bail!("type {kind:?} is not supported, only \"spin\" is"),
     }
@@ -248,23 +243,15 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.key_value_stores["a"], KeyValueStore::Memory);
-        assert_eq!(
-            config.key_value_stores["b"],
-            KeyValueStore::File("/config/b.db".into())
-        );
-        assert_eq!(
-            config.key_value_stores["c"],
-            KeyValueStore::Redis("redis://localhost".into())
-        );
+        assert_eq!(config.key_value_stores["b"], KeyValueStore::File("/config/b.db".into()));
+        assert_eq!(config.key_value_stores["c"], KeyValueStore::Redis("redis://localhost".into()));
     }
 
     #[test]
     fn an_outbound_http_table_turns_pooling_off_unless_it_says_otherwise() {
-        for (text, expected) in [
-            ("", true),
-            ("[outbound_http]", false),
-            ("[outbound_http]\nconnection_pooling = true", true),
-        ] {
+        for (text, expected) in
+            [("", true), ("[outbound_http]", false), ("[outbound_http]\nconnection_pooling = true", true)]
+        {
             assert_eq!(parse(text).unwrap().is_connection_pooling_on, expected, "{text}");
         }
     }

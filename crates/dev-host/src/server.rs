@@ -23,9 +23,7 @@ const WELL_KNOWN_PREFIX: &str = "/.well-known/spin/";
 
 /// Listens at `address` and says so.
 pub async fn bind(app: &App, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}"))?;
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr()?;
     let _ = app.address.set(address);
     println!("\nServing http://{address}");
@@ -50,9 +48,7 @@ async fn serve_connection(app: Arc<App>, stream: TcpStream, client: SocketAddr) 
         async move { answer(&app, request, client).await }
     });
     // An error is a connection that ended early or a request that cannot be answered; Spin closes it, too.
-    let _ = Builder::new(TokioExecutor::new())
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn answer(
@@ -85,11 +81,7 @@ async fn answer(
 }
 
 fn body_error(error: hyper::Error) -> ErrorCode {
-    if error.is_timeout() {
-        ErrorCode::HttpResponseTimeout
-    } else {
-        ErrorCode::HttpProtocolError
-    }
+    if error.is_timeout() { ErrorCode::HttpResponseTimeout } else { ErrorCode::HttpProtocolError }
 }
 
 fn info(app: &App) -> anyhow::Result<Response<Body>> {
@@ -115,7 +107,5 @@ fn not_found() -> Response<Body> {
 }
 
 fn full(text: impl Into<Bytes>) -> Body {
-    Full::new(text.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    Full::new(text.into()).map_err(|never| match never {}).boxed_unsync()
 }

@@ -61,17 +61,14 @@ impl Template {
     }
 
     /// The text with every expression replaced by what `value_of` returns for its name.
-    pub fn render<'v>(
-        &self,
-        value_of: impl Fn(&str) -> Option<&'v str>,
-    ) -> Result<String, TemplateError> {
+    pub fn render<'v>(&self, value_of: impl Fn(&str) -> Option<&'v str>) -> Result<String, TemplateError> {
         let mut text = String::new();
         for part in &self.parts {
             match part {
                 Part::Literal(literal) => text.push_str(literal),
-                Part::Variable(name) => text.push_str(
-                    value_of(name).ok_or_else(|| TemplateError::UnknownVariable(name.clone()))?,
-                ),
+                Part::Variable(name) => {
+                    text.push_str(value_of(name).ok_or_else(|| TemplateError::UnknownVariable(name.clone()))?)
+                }
             }
         }
         Ok(text)

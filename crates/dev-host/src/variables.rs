@@ -139,10 +139,7 @@ impl ApplicationVariables {
                 Ok((name.clone(), value))
             })
             .collect::<anyhow::Result<_>>()?;
-        Ok(ComponentVariables {
-            component: id.to_owned(),
-            values,
-        })
+        Ok(ComponentVariables { component: id.to_owned(), values })
     }
 }
 
@@ -167,9 +164,10 @@ impl ComponentVariables {
     pub fn get(&self, name: &str) -> Result<&str, LookupError> {
         check_variable_name(name)
             .map_err(|reason| LookupError::InvalidName(format!("{name:?}: {reason}")))?;
-        self.values.get(name).map(String::as_str).ok_or_else(|| {
-            LookupError::Undefined(format!("no variable for {:?}.{name:?}", self.component))
-        })
+        self.values
+            .get(name)
+            .map(String::as_str)
+            .ok_or_else(|| LookupError::Undefined(format!("no variable for {:?}.{name:?}", self.component)))
     }
 }
 
@@ -199,12 +197,7 @@ variables = { joined = "{{ needed }}/{{ optional }}" }
     }
 
     fn provider(pairs: &[(&str, &str)]) -> Provider {
-        Provider::Static(
-            pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
-        )
+        Provider::Static(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
     }
 
     #[test]
@@ -213,9 +206,7 @@ variables = { joined = "{{ needed }}/{{ optional }}" }
         let first = provider(&[("needed", "1")]);
         let second = provider(&[("needed", "2")]);
         let variables = ApplicationVariables::resolve(&manifest, &[first, second]).unwrap();
-        let component = variables
-            .component("c", &manifest.components["c"].variables)
-            .unwrap();
+        let component = variables.component("c", &manifest.components["c"].variables).unwrap();
         assert_eq!(component.get("joined"), Ok("1/d"));
         assert!(matches!(component.get("needed"), Err(LookupError::Undefined(_))));
         assert!(matches!(component.get("Joined"), Err(LookupError::InvalidName(_))));
@@ -229,8 +220,7 @@ variables = { joined = "{{ needed }}/{{ optional }}" }
 
     #[test]
     fn arguments_are_pairs_or_files() {
-        let Provider::Static(values) =
-            from_arguments(&["a=1".into(), "b=x=y".into(), "a=2".into()]).unwrap()
+        let Provider::Static(values) = from_arguments(&["a=1".into(), "b=x=y".into(), "a=2".into()]).unwrap()
         else {
             panic!("not static")
         };

@@ -29,10 +29,7 @@ impl wit::HostStore for InstanceState {
     }
 }
 
-fn store_of<T: Send>(
-    accessor: &Accessor<T, Host>,
-    store: &Resource<Store>,
-) -> Result<Store, wit::Error> {
+fn store_of<T: Send>(accessor: &Accessor<T, Host>, store: &Resource<Store>) -> Result<Store, wit::Error> {
     accessor.with(|mut access| match access.get().table.get(store) {
         Ok(store) => Ok(store.clone()),
         Err(_) => Err(wit::Error::NoSuchStore),
@@ -40,10 +37,7 @@ fn store_of<T: Send>(
 }
 
 impl<T: Send> wit::HostStoreWithStore<T> for Host {
-    async fn open(
-        accessor: &Accessor<T, Self>,
-        label: String,
-    ) -> Result<Resource<Store>, wit::Error> {
+    async fn open(accessor: &Accessor<T, Self>, label: String) -> Result<Resource<Store>, wit::Error> {
         let component = accessor.with(|mut access| access.get().component.clone());
         let store = component.stores.open(&label).await?;
         accessor.with(|mut access| {
@@ -92,10 +86,7 @@ impl<T: Send> wit::HostStoreWithStore<T> for Host {
         let (keys, end) = store_of(accessor, &store)?.key_stream();
         let end = async move { wasmtime::error::Ok(end.await?.map_err(wit::Error::from)) };
         accessor.with(|mut access| {
-            Ok((
-                StreamReader::new(&mut access, ChannelStream(keys))?,
-                FutureReader::new(&mut access, end)?,
-            ))
+            Ok((StreamReader::new(&mut access, ChannelStream(keys))?, FutureReader::new(&mut access, end)?))
         })
     }
 }

@@ -19,19 +19,14 @@ pub struct Models {
 
 impl std::fmt::Debug for Models {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Models")
-            .field("directory", &self.directory)
-            .finish_non_exhaustive()
+        f.debug_struct("Models").field("directory", &self.directory).finish_non_exhaustive()
     }
 }
 
 impl Models {
     /// The models under `directory`, which need not exist.
     pub fn new(directory: PathBuf) -> Self {
-        Self {
-            directory,
-            embedder: Mutex::new(None),
-        }
+        Self { directory, embedder: Mutex::new(None) }
     }
 
     async fn embed(&self, model: &str, texts: Vec<String>) -> Result<Vec<Vec<f32>>, wit::Error> {
@@ -44,14 +39,9 @@ impl Models {
             None => slot.insert(self.load(model).await?).clone(),
         };
         // The mutex is held until the end: Spin does one call at a time.
-        spawn_blocking(move || {
-            texts
-                .iter()
-                .map(|text| embedder.embed(text).map_err(failed))
-                .collect()
-        })
-        .await
-        .map_err(failed)?
+        spawn_blocking(move || texts.iter().map(|text| embedder.embed(text).map_err(failed)).collect())
+            .await
+            .map_err(failed)?
     }
 
     async fn load(&self, model: &str) -> Result<Arc<minilm::Embedder>, wit::Error> {
@@ -100,9 +90,7 @@ impl wit::Host for InstanceState {
         _params: Option<wit::InferencingParams>,
     ) -> Result<wit::InferencingResult, wit::Error> {
         self.check_model(&model)?;
-        Err(wit::Error::RuntimeError(
-            "dev-host does not support inferencing, only embeddings".to_owned(),
-        ))
+        Err(wit::Error::RuntimeError("dev-host does not support inferencing, only embeddings".to_owned()))
     }
 
     async fn generate_embeddings(
@@ -115,9 +103,7 @@ impl wit::Host for InstanceState {
         Ok(wit::EmbeddingsResult {
             embeddings,
             // Spin counts the tokens of the padded batch; the crate behind this does not tell.
-            usage: wit::EmbeddingsUsage {
-                prompt_token_count: 0,
-            },
+            usage: wit::EmbeddingsUsage { prompt_token_count: 0 },
         })
     }
 

@@ -39,10 +39,7 @@ fn connection_of<T: Send>(
 }
 
 impl<T: Send> wit::HostConnectionWithStore<T> for Host {
-    async fn open(
-        accessor: &Accessor<T, Self>,
-        address: String,
-    ) -> Result<Resource<Connection>, wit::Error> {
+    async fn open(accessor: &Accessor<T, Self>, address: String) -> Result<Resource<Connection>, wit::Error> {
         let is_allowed = accessor.with(|mut access| {
             let component = &access.get().component;
             component.is_outbound_allowed(&address, "redis")
@@ -118,11 +115,7 @@ impl<T: Send> wit::HostConnectionWithStore<T> for Host {
     ) -> Result<u32, wit::Error> {
         let mut connection = connection_of(accessor, &connection)?;
         connection.sadd(key, values).await.map_err(|error: RedisError| {
-            if error.kind() == ErrorKind::TypeError {
-                wit::Error::TypeError
-            } else {
-                other(error)
-            }
+            if error.kind() == ErrorKind::TypeError { wit::Error::TypeError } else { other(error) }
         })
     }
 
@@ -167,9 +160,7 @@ impl<T: Send> wit::HostConnectionWithStore<T> for Host {
 
 fn check_size(bytes: usize) -> Result<(), wit::Error> {
     if bytes > MAX_RESULT_BYTES {
-        return Err(other(format!(
-            "query result exceeds limit of {MAX_RESULT_BYTES} bytes"
-        )));
+        return Err(other(format!("query result exceeds limit of {MAX_RESULT_BYTES} bytes")));
     }
     Ok(())
 }

@@ -27,10 +27,7 @@ pub struct Connection {
 
 impl Connection {
     fn new(database: SqliteDatabase) -> Self {
-        Self {
-            database,
-            opened: Arc::default(),
-        }
+        Self { database, opened: Arc::default() }
     }
 
     /// The open connection, for one statement.
@@ -61,11 +58,7 @@ impl Connection {
         Ok(connection)
     }
 
-    fn execute(
-        &self,
-        statement: &str,
-        parameters: Vec<wit::Value>,
-    ) -> Result<wit::QueryResult, wit::Error> {
+    fn execute(&self, statement: &str, parameters: Vec<wit::Value>) -> Result<wit::QueryResult, wit::Error> {
         let connection = self.lock()?;
         let mut statement = connection.prepare_cached(statement).map_err(io)?;
         let columns = column_names(&statement);
@@ -189,9 +182,7 @@ impl InstanceState {
             return Err(wit::Error::AccessDenied);
         };
         let connection = Connection::new(database.clone());
-        self.table
-            .push(connection)
-            .map_err(|_| wit::Error::Io("too many connections opened".to_owned()))
+        self.table.push(connection).map_err(|_| wit::Error::Io("too many connections opened".to_owned()))
     }
 
     fn connection(&self, connection: &Resource<Connection>) -> Result<Connection, wit::Error> {
@@ -228,19 +219,14 @@ impl wit::HostConnection for InstanceState {
         parameters: Vec<wit::Value>,
     ) -> Result<wit::QueryResult, wit::Error> {
         let connection = self.connection(&connection)?;
-        spawn_blocking(move || connection.execute(&statement, parameters))
-            .await
-            .map_err(io)?
+        spawn_blocking(move || connection.execute(&statement, parameters)).await.map_err(io)?
     }
 
     async fn changes(&mut self, connection: Resource<Connection>) -> wasmtime::Result<u64> {
         self.row_count(&connection)
     }
 
-    async fn last_insert_rowid(
-        &mut self,
-        connection: Resource<Connection>,
-    ) -> wasmtime::Result<i64> {
+    async fn last_insert_rowid(&mut self, connection: Resource<Connection>) -> wasmtime::Result<i64> {
         self.row_id(&connection)
     }
 
@@ -263,14 +249,8 @@ impl<T: Send> wit::HostConnectionWithStore<T> for Host {
         connection: Resource<Connection>,
         statement: String,
         parameters: Vec<wit::Value>,
-    ) -> Result<
-        (
-            Vec<String>,
-            StreamReader<wit::RowResult>,
-            FutureReader<Result<(), wit::Error>>,
-        ),
-        wit::Error,
-    > {
+    ) -> Result<(Vec<String>, StreamReader<wit::RowResult>, FutureReader<Result<(), wit::Error>>), wit::Error>
+    {
         let connection = accessor.with(|mut access| access.get().connection(&connection))?;
         let (columns_tx, columns_rx) = oneshot::channel();
         let (rows_tx, rows_rx) = mpsc::channel(ROW_STREAM_SLOTS);

@@ -14,12 +14,10 @@ impl wit::Host for InstanceState {
 
 impl<T: Send> wit::HostWithStore<T> for Host {
     async fn get(accessor: &Accessor<T, Self>, name: String) -> Result<String, wit::Error> {
-        accessor.with(
-            |mut access| match access.get().component.variables.get(&name) {
-                Ok(value) => Ok(value.to_owned()),
-                Err(LookupError::InvalidName(reason)) => Err(wit::Error::InvalidName(reason)),
-                Err(LookupError::Undefined(reason)) => Err(wit::Error::Undefined(reason)),
-            },
-        )
+        accessor.with(|mut access| match access.get().component.variables.get(&name) {
+            Ok(value) => Ok(value.to_owned()),
+            Err(LookupError::InvalidName(reason)) => Err(wit::Error::InvalidName(reason)),
+            Err(LookupError::Undefined(reason)) => Err(wit::Error::Undefined(reason)),
+        })
     }
 }

@@ -25,9 +25,7 @@ impl InstanceState {
     }
 
     fn push_cas(&mut self, cas: Cas) -> Result<Resource<Cas>, store::Error> {
-        self.table
-            .push(cas)
-            .map_err(|_| store::Error::Other("too many compare_and_swaps opened".to_owned()))
+        self.table.push(cas).map_err(|_| store::Error::Other("too many compare_and_swaps opened".to_owned()))
     }
 
     fn cas(&self, cas: &Resource<Cas>) -> Result<Cas, store::Error> {
@@ -41,9 +39,7 @@ impl InstanceState {
 impl store::Host for InstanceState {
     async fn open(&mut self, identifier: String) -> Result<Resource<Store>, store::Error> {
         let store = self.component.stores.open(&identifier).await?;
-        self.table
-            .push(store)
-            .map_err(|_| store::Error::Other("store table full".to_owned()))
+        self.table.push(store).map_err(|_| store::Error::Other("store table full".to_owned()))
     }
 
     fn convert_error(&mut self, error: store::Error) -> wasmtime::Result<store::Error> {
@@ -52,11 +48,7 @@ impl store::Host for InstanceState {
 }
 
 impl store::HostBucket for InstanceState {
-    async fn get(
-        &mut self,
-        bucket: Resource<Store>,
-        key: String,
-    ) -> Result<Option<Vec<u8>>, store::Error> {
+    async fn get(&mut self, bucket: Resource<Store>, key: String) -> Result<Option<Vec<u8>>, store::Error> {
         Ok(self.bucket(&bucket)?.get(&key).await?)
     }
 
@@ -83,14 +75,9 @@ impl store::HostBucket for InstanceState {
         cursor: Option<String>,
     ) -> Result<store::KeyResponse, store::Error> {
         if cursor.is_some() {
-            return Err(store::Error::Other(
-                "list_keys: cursor not supported".to_owned(),
-            ));
+            return Err(store::Error::Other("list_keys: cursor not supported".to_owned()));
         }
-        Ok(store::KeyResponse {
-            keys: self.bucket(&bucket)?.keys().await?,
-            cursor: None,
-        })
+        Ok(store::KeyResponse { keys: self.bucket(&bucket)?.keys().await?, cursor: None })
     }
 
     async fn drop(&mut self, bucket: Resource<Store>) -> wasmtime::Result<()> {
@@ -124,11 +111,7 @@ impl batch::Host for InstanceState {
         Ok(store.set_many(pairs).await?)
     }
 
-    async fn delete_many(
-        &mut self,
-        bucket: Resource<Store>,
-        keys: Vec<String>,
-    ) -> Result<(), store::Error> {
+    async fn delete_many(&mut self, bucket: Resource<Store>, keys: Vec<String>) -> Result<(), store::Error> {
         let store = self.bucket(&bucket)?;
         if keys.is_empty() {
             return Ok(());
@@ -138,11 +121,7 @@ impl batch::Host for InstanceState {
 }
 
 impl atomics::HostCas for InstanceState {
-    async fn new(
-        &mut self,
-        bucket: Resource<Store>,
-        key: String,
-    ) -> Result<Resource<Cas>, store::Error> {
+    async fn new(&mut self, bucket: Resource<Store>, key: String) -> Result<Resource<Cas>, store::Error> {
         let cas = self.bucket(&bucket)?.compare_and_swap(key).await?;
         self.push_cas(cas)
     }
@@ -167,11 +146,7 @@ impl atomics::Host for InstanceState {
         Ok(self.bucket(&bucket)?.increment(key, delta).await?)
     }
 
-    async fn swap(
-        &mut self,
-        cas: Resource<Cas>,
-        value: Vec<u8>,
-    ) -> Result<(), atomics::CasError> {
+    async fn swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> Result<(), atomics::CasError> {
         let store_error = atomics::CasError::StoreError;
         let cas = self.cas(&cas).map_err(store_error)?;
         match cas.swap(value).await {
@@ -187,10 +162,7 @@ impl atomics::Host for InstanceState {
         }
     }
 
-    fn convert_cas_error(
-        &mut self,
-        error: atomics::CasError,
-    ) -> wasmtime::Result<atomics::CasError> {
+    fn convert_cas_error(&mut self, error: atomics::CasError) -> wasmtime::Result<atomics::CasError> {
         Ok(error)
     }
 }

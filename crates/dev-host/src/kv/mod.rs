@@ -133,10 +133,10 @@ pub enum Store {
 }
 
 /// Keys as they are read, and how reading them ended.
-pub type KeyStream = (
-    mpsc::Receiver<String>,
-    oneshot::Receiver<Result<(), Error>>,
-);
+pub type KeyStream = (mpsc::Receiver<String>, oneshot::Receiver<Result<(), Error>>);
+
+/// Keys with their values, as `get_many` returns them.
+pub type Pairs = Vec<(String, Option<Vec<u8>>)>;
 
 /// How many keys are read ahead of the guest.
 const KEY_STREAM_SLOTS: usize = 4;
@@ -208,18 +208,13 @@ impl Store {
     }
 
     /// The values of the keys that are there. Broken on Redis, as in Spin.
-    pub async fn get_many(
-        &self,
-        keys: Vec<String>,
-    ) -> Result<Vec<(String, Option<Vec<u8>>)>, Error> {
+    pub async fn get_many(&self, keys: Vec<String>) -> Result<Pairs, Error> {
         stats::key_value(KeyValue::GetMany);
         let pairs = match self {
             Self::Sqlite(store) => store.get_many(keys)?,
             Self::Redis(store) => store.get_many(keys).await?,
         };
-        let sizes = pairs
-            .iter()
-            .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len));
+        let sizes = pairs.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len));
         check_size(sizes, size_of::<Vec<String>>())?;
         Ok(pairs)
     }

@@ -3,7 +3,7 @@
 //! What is kept although it is odd: the label is ignored, so all stores on one server share their keys; `get_many`
 //! sends `KEYS` and fails; a compare-and-swap never notices a change (`WATCH` on a connection manager).
 
-use super::{Error, SwapError};
+use super::{Error, Pairs, SwapError};
 use anyhow::Context as _;
 use redis::aio::ConnectionManager;
 use redis::{AsyncCommands as _, Client};
@@ -24,10 +24,7 @@ impl std::fmt::Debug for Server {
 impl Server {
     /// The server at `url` (`redis://…`; TLS is not supported).
     pub fn new(url: &str) -> anyhow::Result<Self> {
-        Ok(Self {
-            client: Client::open(url).context("invalid Redis URL")?,
-            connection: OnceCell::new(),
-        })
+        Ok(Self { client: Client::open(url).context("invalid Redis URL")?, connection: OnceCell::new() })
     }
 
     pub(super) async fn open(&self) -> Result<Store, Error> {
@@ -38,10 +35,7 @@ impl Server {
             .map_err(Error::other)?;
         // Spin sends this so that a lost connection is replaced in the background; the outcome does not matter.
         let _ = connection.clone().ping::<()>().await;
-        Ok(Store {
-            client: self.client.clone(),
-            connection: connection.clone(),
-        })
+        Ok(Store { client: self.client.clone(), connection: connection.clone() })
     }
 }
 
@@ -86,10 +80,7 @@ impl Store {
         Ok(())
     }
 
-    pub(super) async fn get_many(
-        &self,
-        keys: Vec<String>,
-    ) -> Result<Vec<(String, Option<Vec<u8>>)>, Error> {
+    pub(super) async fn get_many(&self, keys: Vec<String>) -> Result<Pairs, Error> {
         self.connection().keys(keys).await.map_err(Error::other)
     }
 
@@ -116,11 +107,7 @@ pub struct Cas {
 
 impl Cas {
     async fn start(client: Client, key: String) -> Result<Self, Error> {
-        Ok(Self {
-            connection: client.get_connection_manager().await.map_err(Error::other)?,
-            client,
-            key,
-        })
+        Ok(Self { connection: client.get_connection_manager().await.map_err(Error::other)?, client, key })
     }
 
     pub(super) async fn restart(&self) -> Result<Self, Error> {
@@ -129,21 +116,14 @@ impl Cas {
 
     pub(super) async fn current(&self) -> Result<Option<Vec<u8>>, Error> {
         let mut connection = self.connection.clone();
-        redis::cmd("WATCH")
-            .arg(&self.key)
-            .exec_async(&mut connection)
-            .await
-            .map_err(Error::other)?;
+        redis::cmd("WATCH").arg(&self.key).exec_async(&mut connection).await.map_err(Error::other)?;
         connection.get(&self.key).await.map_err(Error::other)
     }
 
     pub(super) async fn swap(&self, value: Vec<u8>) -> Result<(), SwapError> {
         let mut connection = self.connection.clone();
-        let swapped: Result<(), _> = redis::pipe()
-            .atomic()
-            .set(&self.key, value)
-            .query_async(&mut connection)
-            .await;
+        let swapped: Result<(), _> =
+            redis::pipe().atomic().set(&self.key, value).query_async(&mut connection).await;
         // With its argument, which the server refuses: the reason why a swap on Redis fails in Spin.
         redis::cmd("UNWATCH")
             .arg(&self.key)

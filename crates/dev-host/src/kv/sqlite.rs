@@ -5,7 +5,7 @@
 //! the file's journal mode makes of it); counters are 8-byte little-endian; **`increment` on a key that holds anything
 //! else panics and poisons the store for the rest of the process**; reading keys as a stream holds the mutex.
 
-use super::{Error, SwapError};
+use super::{Error, Pairs, SwapError};
 use anyhow::Context as _;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, named_params, params};
@@ -24,14 +24,12 @@ const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS spin_key_value (
 )";
 const SELECT: &str = "SELECT value FROM spin_key_value WHERE store=$1 AND key=$2";
 const SELECT_KEYS: &str = "SELECT key FROM spin_key_value WHERE store=$1";
-const SELECT_MANY: &str =
-    "SELECT key, value FROM spin_key_value WHERE store=:store AND key IN rarray(:keys)";
+const SELECT_MANY: &str = "SELECT key, value FROM spin_key_value WHERE store=:store AND key IN rarray(:keys)";
 const UPSERT: &str = "INSERT INTO spin_key_value (store, key, value) VALUES ($1, $2, $3)
     ON CONFLICT(store, key) DO UPDATE SET value=$3";
 const DELETE: &str = "DELETE FROM spin_key_value WHERE store=$1 AND key=$2";
 const DELETE_MANY: &str = "DELETE FROM spin_key_value WHERE store=:store AND key IN rarray(:keys)";
-const SWAP: &str =
-    "UPDATE spin_key_value SET value=:new WHERE store=:store AND key=:key AND value=:old";
+const SWAP: &str = "UPDATE spin_key_value SET value=:new WHERE store=:store AND key=:key AND value=:old";
 
 /// A database that is opened when a component first needs it.
 #[derive(Debug)]
@@ -43,10 +41,7 @@ pub struct Database {
 impl Database {
     /// A database that ends with the process.
     pub fn in_memory() -> Self {
-        Self {
-            path: None,
-            connection: OnceLock::new(),
-        }
+        Self { path: None, connection: OnceLock::new() }
     }
 
     /// A database in the file `path`, whose directory is created now.
@@ -55,10 +50,7 @@ impl Database {
             std::fs::create_dir_all(directory)
                 .with_context(|| format!("cannot create {}", directory.display()))?;
         }
-        Ok(Self {
-            path: Some(path.to_owned()),
-            connection: OnceLock::new(),
-        })
+        Ok(Self { path: Some(path.to_owned()), connection: OnceLock::new() })
     }
 
     /// The store with the given name in this database.
@@ -70,10 +62,7 @@ impl Database {
                 self.connection.get_or_init(|| Arc::new(Mutex::new(new)))
             }
         };
-        Ok(Store {
-            name: name.into(),
-            connection: connection.clone(),
-        })
+        Ok(Store { name: name.into(), connection: connection.clone() })
     }
 
     fn connect(&self) -> rusqlite::Result<Connection> {
@@ -117,20 +106,12 @@ impl Store {
     }
 
     pub(super) fn delete(&self, key: &str) -> Result<(), Error> {
-        self.with(|connection| {
-            connection
-                .prepare_cached(DELETE)?
-                .execute([&*self.name, key])
-                .map(drop)
-        })
+        self.with(|connection| connection.prepare_cached(DELETE)?.execute([&*self.name, key]).map(drop))
     }
 
     pub(super) fn keys(&self) -> Result<Vec<String>, Error> {
         self.with(|connection| {
-            connection
-                .prepare_cached(SELECT_KEYS)?
-                .query_map([&*self.name], |row| row.get(0))?
-                .collect()
+            connection.prepare_cached(SELECT_KEYS)?.query_map([&*self.name], |row| row.get(0))?.collect()
         })
     }
 
@@ -146,17 +127,13 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn get_many(
-        &self,
-        keys: Vec<String>,
-    ) -> Result<Vec<(String, Option<Vec<u8>>)>, Error> {
+    pub(super) fn get_many(&self, keys: Vec<String>) -> Result<Pairs, Error> {
         self.with(|connection| {
             connection
                 .prepare_cached(SELECT_MANY)?
-                .query_map(
-                    named_params! { ":store": &*self.name, ":keys": array(keys) },
-                    |row| Ok((row.get(0)?, row.get(1)?)),
-                )?
+                .query_map(named_params! { ":store": &*self.name, ":keys": array(keys) }, |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })?
                 .collect()
         })
     }
@@ -202,21 +179,11 @@ fn counter(value: &[u8]) -> i64 {
 }
 
 fn select(connection: &Connection, store: &str, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
-    connection
-        .prepare_cached(SELECT)?
-        .query_row([store, key], |row| row.get(0))
-        .optional()
+    connection.prepare_cached(SELECT)?.query_row([store, key], |row| row.get(0)).optional()
 }
 
-fn upsert(
-    connection: &Connection,
-    store: &str,
-    key: &str,
-    value: &[u8],
-) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached(UPSERT)?
-        .execute(params![store, key, value])
+fn upsert(connection: &Connection, store: &str, key: &str, value: &[u8]) -> rusqlite::Result<usize> {
+    connection.prepare_cached(UPSERT)?.execute(params![store, key, value])
 }
 
 fn array(keys: Vec<String>) -> Rc<Vec<Value>> {
@@ -233,24 +200,15 @@ pub struct Cas {
 
 impl Cas {
     pub(super) fn new(store: Store, key: String) -> Self {
-        Self {
-            store,
-            key: key.into(),
-            seen: Arc::default(),
-        }
+        Self { store, key: key.into(), seen: Arc::default() }
     }
 
     pub(super) fn restart(&self) -> Self {
-        Self {
-            seen: Arc::default(),
-            ..self.clone()
-        }
+        Self { seen: Arc::default(), ..self.clone() }
     }
 
     fn seen(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
-        self.seen
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(super) fn current(&self) -> Result<Option<Vec<u8>>, Error> {
@@ -310,10 +268,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_stale_swap_fails_and_an_absent_key_lets_both_win() {
         let store = store();
-        let (first, second) = (
-            Cas::new(store.clone(), "k".into()),
-            Cas::new(store.clone(), "k".into()),
-        );
+        let (first, second) = (Cas::new(store.clone(), "k".into()), Cas::new(store.clone(), "k".into()));
         assert_eq!(first.current(), Ok(None));
         assert_eq!(second.current(), Ok(None));
         assert_eq!(first.swap(b"1"), Ok(()));
@@ -328,13 +283,9 @@ mod tests {
     async fn stores_in_one_database_do_not_share_keys() {
         let database = Database::in_memory();
         let (a, b) = (database.open("a").unwrap(), database.open("b").unwrap());
-        a.set_many(vec![("x".into(), vec![1]), ("y".into(), vec![2])])
-            .unwrap();
+        a.set_many(vec![("x".into(), vec![1]), ("y".into(), vec![2])]).unwrap();
         assert_eq!(b.keys(), Ok(vec![]));
         a.delete_many(vec!["x".into(), "z".into()]).unwrap();
-        assert_eq!(
-            a.get_many(vec!["x".into(), "y".into()]),
-            Ok(vec![("y".into(), Some(vec![2]))])
-        );
+        assert_eq!(a.get_many(vec!["x".into(), "y".into()]), Ok(vec![("y".into(), Some(vec![2]))]));
     }
 }

@@ -20,12 +20,7 @@ pub struct TimedBody<B> {
 impl<B> TimedBody<B> {
     /// `body`, with at most `timeout` before each frame.
     pub fn new(body: B, timeout: Duration) -> Self {
-        Self {
-            body: Some(body),
-            timeout,
-            timer: None,
-            is_waiting: false,
-        }
+        Self { body: Some(body), timeout, timer: None, is_waiting: false }
     }
 }
 
@@ -80,10 +75,7 @@ mod tests {
         let mut body = TimedBody::new(StreamBody::new(frames), timeout);
         assert!(body.frame().await.unwrap().is_ok());
         let silent_since = Instant::now();
-        assert!(matches!(
-            body.frame().await,
-            Some(Err(ErrorCode::ConnectionReadTimeout))
-        ));
+        assert!(matches!(body.frame().await, Some(Err(ErrorCode::ConnectionReadTimeout))));
         assert!(silent_since.elapsed() >= timeout);
         assert!(body.frame().await.is_none());
     }

@@ -87,10 +87,7 @@ impl Clients {
             plain: plain.clone(),
             connector: TlsConnector::from(Arc::new(tls_config()?)),
         };
-        Ok(Self {
-            plain: builder.build(plain),
-            tls: builder.build(tls),
-        })
+        Ok(Self { plain: builder.build(plain), tls: builder.build(tls) })
     }
 
     /// Sends `request` and waits for the head of the response.
@@ -101,18 +98,11 @@ impl Clients {
         first_byte_timeout: Duration,
     ) -> Result<Response<Body>, ErrorCode> {
         let is_tls = request.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
-        let response = if is_tls {
-            self.tls.request(request)
-        } else {
-            self.plain.request(request)
-        };
-        let response = timeout(
-            first_byte_timeout,
-            CONNECT_TIMEOUT.scope(connect_timeout, response),
-        )
-        .await
-        .map_err(|_| ErrorCode::ConnectionReadTimeout)?
-        .map_err(|error| error_code(&error))?;
+        let response = if is_tls { self.tls.request(request) } else { self.plain.request(request) };
+        let response = timeout(first_byte_timeout, CONNECT_TIMEOUT.scope(connect_timeout, response))
+            .await
+            .map_err(|_| ErrorCode::ConnectionReadTimeout)?
+            .map_err(|error| error_code(&error))?;
         Ok(response.map(|body| body.map_err(|error| error_code(&error)).boxed_unsync()))
     }
 }
@@ -144,9 +134,7 @@ impl std::fmt::Display for Chain<'_> {
 }
 
 fn tls_config() -> anyhow::Result<ClientConfig> {
-    let mut roots = rustls::RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.into(),
-    };
+    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
     if let Some(path) = std::env::var_os(EXTRA_ROOTS_VARIABLE) {
         let certificates = CertificateDer::pem_file_iter(&path)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -163,10 +151,7 @@ fn tls_config() -> anyhow::Result<ClientConfig> {
 }
 
 fn dns_error(rcode: &str) -> ErrorCode {
-    ErrorCode::DnsError(DnsErrorPayload {
-        rcode: Some(rcode.to_owned()),
-        info_code: Some(0),
-    })
+    ErrorCode::DnsError(DnsErrorPayload { rcode: Some(rcode.to_owned()), info_code: Some(0) })
 }
 
 #[derive(Clone)]
@@ -176,9 +161,7 @@ struct PlainConnector {
 
 impl PlainConnector {
     async fn connect(&self, uri: &Uri, default_port: u16) -> Result<TcpStream, ErrorCode> {
-        let limit = CONNECT_TIMEOUT
-            .try_with(|limit| *limit)
-            .unwrap_or(super::DEFAULT_TIMEOUT);
+        let limit = CONNECT_TIMEOUT.try_with(|limit| *limit).unwrap_or(super::DEFAULT_TIMEOUT);
         let authority = uri.authority().ok_or(ErrorCode::HttpRequestUriInvalid)?;
         let host_and_port = match authority.port() {
             Some(_) => authority.as_str().to_owned(),
@@ -237,9 +220,7 @@ impl tower_service::Service<Uri> for TlsConnectorService {
             let stream = this.plain.connect(&uri, 443).await?;
             let host = uri.host().unwrap_or_default();
             let host = host.trim_start_matches('[').trim_end_matches(']');
-            let name = ServerName::try_from(host)
-                .map_err(|_| dns_error("invalid dns name"))?
-                .to_owned();
+            let name = ServerName::try_from(host).map_err(|_| dns_error("invalid dns name"))?.to_owned();
             let stream = this.connector.connect(name, stream).await.map_err(|error| {
                 eprintln!("outbound HTTP: TLS with {host}: {error}");
                 ErrorCode::TlsProtocolError
@@ -256,11 +237,7 @@ impl Connection for Tls {
     fn connected(&self) -> Connected {
         let (stream, session) = self.0.get_ref();
         let connected = stream.connected();
-        if session.alpn_protocol() == Some(b"h2") {
-            connected.negotiated_h2()
-        } else {
-            connected
-        }
+        if session.alpn_protocol() == Some(b"h2") { connected.negotiated_h2() } else { connected }
     }
 }
 
@@ -275,11 +252,7 @@ impl AsyncRead for Tls {
 }
 
 impl AsyncWrite for Tls {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 

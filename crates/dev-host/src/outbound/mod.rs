@@ -54,9 +54,7 @@ impl WasiHttpHooks for Outbound {
         options: Option<RequestOptions>,
         // How the guest fared with the response; there is nothing to do about it, as in Spin.
         _: IoResult,
-    ) -> Box<
-        dyn Future<Output = Result<(Response<Body>, IoResult), TrappableError<ErrorCode>>> + Send,
-    > {
+    ) -> Box<dyn Future<Output = Result<(Response<Body>, IoResult), TrappableError<ErrorCode>>> + Send> {
         let (app, component) = (self.app.clone(), self.component.clone());
         Box::new(async move {
             let timeouts = Timeouts::new(options.unwrap_or_default());
@@ -90,10 +88,8 @@ async fn send(
     mut request: Request<Body>,
     timeouts: &Timeouts,
 ) -> Result<Response<Body>, TrappableError<ErrorCode>> {
-    let is_self_request = request
-        .uri()
-        .authority()
-        .is_none_or(|authority| matches!(authority.host(), "" | SELF_HOST));
+    let is_self_request =
+        request.uri().authority().is_none_or(|authority| matches!(authority.host(), "" | SELF_HOST));
     let is_allowed = if is_self_request {
         component.is_self_request_allowed()
     } else {
