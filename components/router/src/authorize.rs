@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 /// The configuration, and the consumer whose key the request presents.
 pub async fn consumer(headers: &HeaderMap) -> Result<(&'static RouterConfig, &'static Consumer), Cause> {
-    let config = host::config().await.map_err(Cause::Configuration)?;
+    let config = host::config().await?;
     let key = match door::presented_key(headers) {
         Credential::Key(key) => key,
         Credential::Missing => return Err(Cause::NoKey),

@@ -81,7 +81,11 @@ impl Served<'_> {
                 headers
             }
             Admission::Refused { status, headers, body } => {
-                let code = if status == 429 { "rate_limit_exceeded" } else { "limiter_unavailable" };
+                let code = match status {
+                    429 => "rate_limit_exceeded",
+                    400 => "invalid_request",
+                    _ => "limiter_unavailable",
+                };
                 ledger.close(status, Outcome::Refused, code, Spent::Nothing);
                 return Ok(Reply::streamed(status, headers, body));
             }

@@ -9,6 +9,8 @@ use relay::{Failure, SourceFailed};
 pub enum Cause {
     /// The gateway or secrets document has problems; nothing can be served.
     Configuration(&'static Problems),
+    /// The platform does not give a variable; its words are in the log.
+    VariableUnreadable { name: &'static str },
     /// No key was sent.
     NoKey,
     /// A key header that holds no key, or several that disagree.
@@ -67,6 +69,11 @@ impl Cause {
                 500,
                 "invalid_configuration",
                 format!("The gateway's configuration has problems; its operator must fix them:\n{problems}"),
+            ),
+            Cause::VariableUnreadable { name } => ApiError::new(
+                503,
+                "variable_unavailable",
+                format!("The gateway cannot read its variable `{name}` now. Try again shortly."),
             ),
             Cause::NoKey => ApiError::new(
                 401,

@@ -4,7 +4,7 @@
 //! as a handle is never copied into this component, and the SDK's conversion would drop changed headers
 //! (`http_into_wasi_response` returns an untouched incoming response as it was).
 
-use crate::error::UpstreamFailed;
+use crate::error::{Cause, UpstreamFailed};
 use bytes::Bytes;
 use futures::future::{Either, select};
 use gateway_config::{PlainVariables, Problems, RouterConfig};
@@ -18,45 +18,42 @@ use spin_sdk::wasip3::http_compat::BodyWriter as WasiBodyWriter;
 use spin_sdk::wasip3::random::random::get_random_u64;
 use spin_sdk::wasip3::wit_future;
 use spin_sdk::wit_bindgen::{FutureReader, StreamReader, StreamResult};
+use std::io::Write;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use spin_sdk::wasip3::http::types::Response as HostResponse;
 pub use spin_sdk::wasip3::spawn;
 
-/// The validated configuration, parsed once per instance.
-pub async fn config() -> Result<&'static RouterConfig, &'static Problems> {
+/// The validated configuration, parsed once per instance; a variable that cannot be read is tried again.
+pub async fn config() -> Result<&'static RouterConfig, Cause> {
     static CONFIG: OnceLock<Result<RouterConfig, Problems>> = OnceLock::new();
-    if CONFIG.get().is_none() {
-        let gateway = variable("gateway").await;
-        let secrets = variable("secrets").await;
-        let openai_api_key = variable("openai_api_key").await;
-        let plain = PlainVariables { openai_api_key: &openai_api_key };
-        // Two first requests may both get here; one result is kept, and they are equal.
-        CONFIG.get_or_init(|| RouterConfig::parse(&gateway, &secrets, plain));
-    }
-    match CONFIG.get() {
-        Some(Ok(config)) => Ok(config),
-        Some(Err(problems)) => Err(problems),
-        None => Err(no_problems()),
-    }
+    let config = match CONFIG.get() {
+        Some(config) => config,
+        None => {
+            let gateway = variable("gateway").await?;
+            let secrets = variable("secrets").await?;
+            let openai_api_key = variable("openai_api_key").await?;
+            let plain = PlainVariables { openai_api_key: &openai_api_key };
+            // Two first requests may both get here; one result is kept, and they are equal.
+            CONFIG.get_or_init(|| RouterConfig::parse(&gateway, &secrets, plain))
+        }
+    };
+    config.as_ref().map_err(Cause::Configuration)
 }
 
-/// Never reached, since the cell has just been filled; but there is no panic on a request path.
-fn no_problems() -> &'static Problems {
-    static NONE: OnceLock<Problems> = OnceLock::new();
-    NONE.get_or_init(Problems::default)
-}
-
-/// A variable of this component; the manifest gives each a default, so an error means empty.
-async fn variable(name: &str) -> String {
-    variables::get(name).await.unwrap_or_default()
+/// A variable of this component. An unreadable one must not pass for an empty one: that would be another document.
+async fn variable(name: &'static str) -> Result<String, Cause> {
+    variables::get(name).await.map_err(|error| {
+        log(&format!("the variable `{name}` cannot be read: {error:?}"));
+        Cause::VariableUnreadable { name }
+    })
 }
 
 /// Prints one line to the component's log.
-#[expect(clippy::print_stderr, reason = "the platform's log is standard error")]
 pub fn log(line: &str) {
-    eprintln!("{line}");
+    // Not `eprintln!`, which panics when standard error cannot be written to.
+    let _unheard = writeln!(std::io::stderr(), "router: {line}");
 }
 
 #[derive(Clone)]
@@ -91,9 +88,8 @@ impl Arrival {
 }
 
 /// Prints one line to standard output.
-#[expect(clippy::print_stdout, reason = "the last resort for a record that the logger did not take")]
 pub fn print(line: &str) {
-    println!("{line}");
+    let _unheard = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Waits.

@@ -113,7 +113,8 @@ pub async fn store(key: &str, content_type: &'static str, answer: Vec<u8>) {
     headers.extend(host::header("content-type", content_type));
     let stored = call(origins::SEMANTIC_CACHE, cache::STORE_PATH, headers, answer.into());
     match host::within(AFTERWARDS_WITHIN, stored).await {
-        Some(Some(incoming)) if incoming.status < 400 => {}
+        // 413: larger than the document lets entries be, which is no fault.
+        Some(Some(incoming)) if incoming.status < 400 || incoming.status == 413 => {}
         Some(Some(incoming)) => host::log(&format!("semantic-cache answered {} to a store", incoming.status)),
         Some(None) | None => host::log("semantic-cache did not take an answer to store"),
     }

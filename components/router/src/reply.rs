@@ -46,7 +46,9 @@ impl Reply {
         let mut reply = Reply::json(error.status, error.to_json().into_bytes());
         match cause {
             Cause::MethodNotAllowed { allow } => reply.set(header::ALLOW, allow),
-            Cause::LimiterUnavailable => reply.set(header::RETRY_AFTER, "1"),
+            Cause::LimiterUnavailable | Cause::VariableUnreadable { .. } => {
+                reply.set(header::RETRY_AFTER, "1")
+            }
             Cause::Configuration(_) => reply.set(X_SHOULD_RETRY, "false"),
             _ => {}
         }
