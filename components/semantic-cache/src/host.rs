@@ -10,6 +10,7 @@ use spin_sdk::variables;
 use spin_sdk::wasip3::http::types::{Fields, Response};
 use spin_sdk::wasip3::http_compat::BodyWriter;
 use spin_sdk::wasip3::wit_future;
+use spin_sdk::wit_bindgen::yield_async;
 use std::io::Write;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -71,7 +72,17 @@ fn failed(error: Error) -> StoreError {
 }
 
 /// A reply as the host's response; a body is written by a task of its own, in one piece.
-pub fn response(reply: Reply) -> Response {
+///
+/// It lets the host take a turn first. Without that, a response that follows a key-value call is handed over while the
+/// connection's thread is awake, which then often sends the head before it is given the body; Nagle's algorithm holds
+/// the body back until the client acknowledges the head. Measured on `dev-host` with 3 KB hits: half of them in two
+/// segments and p90 47 ms without, all in one and p90 0.2 ms with it.
+pub async fn respond(reply: Reply) -> Response {
+    yield_async().await;
+    response(reply)
+}
+
+fn response(reply: Reply) -> Response {
     let headers: Vec<(String, Vec<u8>)> = reply
         .headers
         .iter()

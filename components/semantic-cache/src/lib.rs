@@ -19,7 +19,7 @@ use spin_sdk::http_service;
 #[http_service]
 async fn handle(request: Request) -> host::HostResponse {
     let reply = route(request).await.unwrap_or_else(|cause| Reply::error(&cause));
-    host::response(reply)
+    host::respond(reply).await
 }
 
 async fn route(request: Request) -> Result<Reply, Cause> {
