@@ -7,7 +7,7 @@ import time
 import openai
 import pydantic
 import pytest
-from conftest import ended, limited_key, until
+from support.clients import PLENTY, ended, limited_key, until
 from support.gateway import KEY, OTHER_KEY
 
 WEATHER = {
@@ -41,7 +41,7 @@ def content(chunks, choice=0):
 
 
 def dumped(answer):
-    """An answer without the id of its request, which is a header and not part of it."""
+    """All fields of an answer; the id of its request, which came in a header, is none."""
     return answer.model_dump(mode="json")
 
 
@@ -91,7 +91,7 @@ def test_headers_are_there_with_the_raw_response(client, unique):
     assert raw.headers["content-type"] == "application/json"
     assert raw.headers["x-tollgate-deployment"] == "mock/mock-renamed"
     assert raw.headers["x-tollgate-attempts"] == "1"
-    assert raw.headers["x-ratelimit-limit-tokens"] == "1000000000"
+    assert raw.headers["x-ratelimit-limit-tokens"] == str(PLENTY)
     assert raw.request_id == raw.headers["x-request-id"]
     assert raw.parse().choices[0].message.content
 
@@ -99,7 +99,7 @@ def test_headers_are_there_with_the_raw_response(client, unique):
 def test_headers_are_there_before_a_stream_is_read(client, unique):
     raw = client.chat.completions.with_raw_response.create(**ask(unique, "mock+stall=1", stream=True))
     assert raw.headers["content-type"].startswith("text/event-stream")
-    assert raw.request_id and raw.headers["x-ratelimit-limit-tokens"] == "1000000000"
+    assert raw.request_id and raw.headers["x-ratelimit-limit-tokens"] == str(PLENTY)
     raw.http_response.close()
 
 
@@ -300,7 +300,8 @@ def test_a_whole_answer_is_replayed_as_a_stream(client, gateway, unique, usage):
     assert raw.headers["x-tollgate-cache"] == "exact"
     chunks = list(raw.parse())
     assert [content(chunks, i) for i in (0, 1)] == [c.message.content for c in whole.choices]
-    assert {c.index: c.finish_reason for chunk in chunks for c in chunk.choices if c.finish_reason} == {0: "stop", 1: "stop"}
+    finished = {c.index: c.finish_reason for chunk in chunks for c in chunk.choices if c.finish_reason}
+    assert finished == {0: "stop", 1: "stop"}
     assert [dumped(chunk.usage) for chunk in chunks if chunk.usage] == ([dumped(whole.usage)] if usage else [])
     assert len(gateway.received(unique)) == asked, "the provider is not asked"
 
@@ -327,7 +328,7 @@ def test_a_stream_is_served_whole_later(client, unique):
 # Errors
 
 
-@pytest.mark.parametrize("key", ["wrong", KEY + "x", f"{KEY} "[:-2]])
+@pytest.mark.parametrize("key", ["wrong", KEY + "x", KEY[:-1]])
 def test_an_unknown_key_is_an_authentication_error(new_client, gateway, unique, key):
     client = new_client(api_key=key, max_retries=2)
     with pytest.raises(openai.AuthenticationError) as caught:
@@ -389,7 +390,9 @@ def test_a_path_that_is_not_there_is_not_found(client):
         ("mock+status=503", openai.InternalServerError, 503, "overloaded", None),
     ],
 )
-def test_the_providers_errors_are_the_clients_own(client, provider, unique, model, error, status, code, param, streamed):
+def test_the_providers_errors_are_the_clients_own(
+    client, provider, unique, model, error, status, code, param, streamed
+):
     caught = []
     for asked in (client, provider):
         with pytest.raises(error) as raised:
@@ -401,30 +404,30 @@ def test_the_providers_errors_are_the_clients_own(client, provider, unique, mode
 
 
 @pytest.mark.parametrize(
-    ("model", "status", "code"),
+    ("model", "status", "codes"),
     [
-        ("mock+reset", 502, None),
-        ("mock+truncated-json", 502, "upstream_failed"),
-        ("mock+not-json", 502, "upstream_bad_reply"),
-        ("impatient", 504, "upstream_timeout"),
+        ("mock+reset", 502, ["upstream_unreachable", "upstream_failed"]),
+        ("mock+truncated-json", 502, ["upstream_failed"]),
+        ("mock+not-json", 502, ["upstream_bad_reply"]),
+        ("impatient", 504, ["upstream_timeout"]),
     ],
 )
-def test_a_provider_that_gives_nothing_usable_is_an_internal_server_error(client, unique, model, status, code):
+def test_a_provider_that_gives_nothing_usable_is_an_internal_server_error(client, unique, model, status, codes):
     with pytest.raises(openai.InternalServerError) as caught:
         chat(client, unique, model)
     assert caught.value.status_code == status and caught.value.type == "server_error"
-    assert caught.value.code == code or code is None and caught.value.code.startswith("upstream_")
+    assert caught.value.code in codes
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_client_that_does_not_wait_gets_a_timeout_and_asks_again(new_client, gateway, unique, streamed):
     with pytest.raises(openai.APITimeoutError):
-        chat(new_client(max_retries=1), unique, "mock+silence", stream=streamed, timeout=0.5)
+        chat(new_client(max_retries=1), unique, "mock+silence", stream=streamed, timeout=1)
     assert statuses(gateway, unique) == [None, None], "the provider has not answered either of them"
 
 
 def test_a_stream_that_goes_silent_is_a_timeout_to_an_impatient_client(client, unique):
-    chunks = chat(client, unique, "mock+stall=2", stream=True, timeout=0.5)
+    chunks = chat(client, unique, "mock+stall=2", stream=True, timeout=1)
     with pytest.raises(openai.APITimeoutError):
         list(chunks)
 
@@ -578,7 +581,8 @@ def test_the_async_client_raises_the_same(gateway, unique):
             async for _ in await client.chat.completions.create(**ask(unique, "mock+cut=3", stream=True)):
                 pass
         with pytest.raises(openai.InternalServerError):
-            await client.with_options(max_retries=2).chat.completions.create(**ask(f"{unique}, again", "mock+status=502"))
+            retrying = client.with_options(max_retries=2)
+            await retrying.chat.completions.create(**ask(f"{unique}, again", "mock+status=502"))
         return cut.value.code
 
     assert run(gateway, failing) == "upstream_failed"
@@ -607,7 +611,8 @@ def test_an_async_client_that_is_cancelled_stops_the_provider(gateway, unique):
 
 def test_the_limit_holds_for_requests_that_come_together(limited_gateway, unique):
     async def together(client):
-        asked = [client.chat.completions.create(**ask(f"{unique}/{i}", "mock+tokens=300", max_tokens=300)) for i in range(8)]
+        requests = [ask(f"{unique}/{i}", "mock+tokens=300", max_tokens=300) for i in range(8)]
+        asked = [client.chat.completions.create(**request) for request in requests]
         return await asyncio.gather(*asked, return_exceptions=True)
 
     answers = run(limited_gateway, together, api_key=limited_key("python-async"))
