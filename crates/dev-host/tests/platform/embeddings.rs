@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::support::{Host, Launch, repository};
 
@@ -57,4 +59,20 @@ fn a_model_the_component_does_not_declare_is_denied() {
         "{}",
         reply.text()
     );
+}
+
+/// The call is synchronous: nothing else in the instance runs meanwhile.
+#[test]
+fn an_embedding_holds_up_the_other_requests_of_its_instance() {
+    let host = probe();
+    let (mut sleeping, mut embedding) = (host.connect(), host.connect());
+    let asked = Instant::now();
+    sleeping.send("GET", "/sleep?ms=200", &[], b"");
+    thread::sleep(Duration::from_millis(100));
+    // Some 25 ms a line.
+    let text = "How do I reset my password when I no longer have the address I signed up with?\n".repeat(60);
+    embedding.send("POST", "/embed", &[], text.as_bytes());
+    sleeping.read().ok();
+    assert!(asked.elapsed() > Duration::from_millis(600), "{:?}", asked.elapsed());
+    assert_eq!(embedding.read().json()["embeddings"].as_array().unwrap().len(), 60);
 }

@@ -38,14 +38,14 @@ pub async fn sleep(arguments: &Arguments) -> Result<Response<BoxBody>> {
     instance(REQUESTS.load(Ordering::Relaxed))
 }
 
-/// Answers after `ms` of computing, during which nothing else in the instance can run.
+/// Like [`sleep`], but computing all the while, so that nothing else in the instance can run.
 pub fn busy(arguments: &Arguments) -> Result<Response<BoxBody>> {
     let (started, wanted) = (Instant::now(), arguments.millis("ms")?);
     let mut rounds = 0_u64;
     while started.elapsed() < wanted {
         rounds = std::hint::black_box(rounds + 1);
     }
-    answer::bytes("busy")
+    instance(REQUESTS.load(Ordering::Relaxed))
 }
 
 /// Panics after `ms`.
