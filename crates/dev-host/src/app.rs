@@ -14,6 +14,7 @@ use crate::outbound::{BlockedNetworks, Clients};
 use crate::routes::{RouteMatch, Routes};
 use crate::runtime_config::{RuntimeConfig, SqliteDatabase};
 use crate::stats;
+use crate::terminal::report;
 use crate::variables::{ApplicationVariables, Provider};
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
@@ -136,7 +137,7 @@ impl App {
         match answer(component, request, route, client).await {
             Ok(response) => Ok(response),
             Err(error) => {
-                eprintln!("Error processing request in {:?}: {error:?}", route.component);
+                report(format_args!("Error processing request in {:?}: {error:?}", route.component));
                 let mut response = Response::new(empty());
                 *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
                 Ok(response)

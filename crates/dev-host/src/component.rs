@@ -5,6 +5,7 @@ use crate::host::llm::Models;
 use crate::kv::Stores;
 use crate::logs::LogStream;
 use crate::runtime_config::SqliteDatabase;
+use crate::terminal::report;
 use crate::variables::ComponentVariables;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -39,10 +40,10 @@ impl Component {
     pub fn is_outbound_allowed(&self, url: &str, default_scheme: &str) -> bool {
         let is_allowed = self.allowed_hosts.as_ref().is_some_and(|hosts| hosts.allows(url, default_scheme));
         if !is_allowed {
-            eprintln!(
+            report(format_args!(
                 "component {:?} may not reach {url:?}: its allowed_outbound_hosts do not allow it",
                 self.id
-            );
+            ));
         }
         is_allowed
     }

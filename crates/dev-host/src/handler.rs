@@ -7,6 +7,7 @@
 use crate::app::App;
 use crate::component::Component;
 use crate::instance::InstanceState;
+use crate::terminal::report;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
@@ -132,7 +133,7 @@ impl WorkerState for ReuseLimits {
     fn drop(&self, store: Store<InstanceState>, result: Result<(), wasmtime::Error>) {
         if let Err(error) = result {
             let id = &store.data().component.id;
-            eprintln!("component {id:?}: an instance failed: {error:?}");
+            report(format_args!("component {id:?}: an instance failed: {error:?}"));
         }
     }
 }

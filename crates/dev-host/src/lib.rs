@@ -27,4 +27,5 @@ pub mod runtime_config;
 pub mod server;
 pub mod stats;
 pub mod template;
+mod terminal;
 pub mod variables;

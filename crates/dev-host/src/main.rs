@@ -9,6 +9,7 @@ use dev_host::app::{App, Options};
 use dev_host::{server, stats};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs a Spin application where the `spin` command is absent. For trying out, tests and benchmarks, not for
 /// production.
@@ -85,12 +86,33 @@ fn main() -> anyhow::Result<()> {
         stats::turn_on();
     }
     eprintln!("dev-host stands in for Spin, for trying out, tests and benchmarks. It is not for production.");
-    // Nothing is drained when the process is told to end: the default action of a signal is what Spin comes to.
+    exit_when_told()?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let app = App::load(&options)?;
         let listener = server::bind(&app, up.listen).await?;
         server::serve(app, listener).await
     })
+}
+
+/// Ends the process at once on SIGTERM and SIGINT. Spin drains nothing either: responses and work after them are lost.
+///
+/// Waits on a thread of its own, because a busy guest may occupy every other one.
+fn exit_when_told() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut terminate, mut interrupt) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        std::process::exit(0);
+    });
+    Ok(())
 }
 
 /// Resolves `address`, preferring 127.0.0.1 among what `localhost` means, as Spin does.

@@ -3,6 +3,7 @@
 
 use crate::app::Body;
 use crate::runtime_config::BlockedNetwork;
+use crate::terminal::report;
 use anyhow::Context as _;
 use http::{Request, Response, Uri};
 use http_body_util::BodyExt as _;
@@ -112,7 +113,7 @@ fn error_code(error: &(dyn std::error::Error + 'static)) -> ErrorCode {
     match error.source().and_then(|cause| cause.downcast_ref::<ErrorCode>()) {
         Some(code) => code.clone(),
         None => {
-            eprintln!("outbound HTTP: {}", Chain(error));
+            report(format_args!("outbound HTTP: {}", Chain(error)));
             ErrorCode::HttpProtocolError
         }
     }
@@ -222,7 +223,7 @@ impl tower_service::Service<Uri> for TlsConnectorService {
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let name = ServerName::try_from(host).map_err(|_| dns_error("invalid dns name"))?.to_owned();
             let stream = this.connector.connect(name, stream).await.map_err(|error| {
-                eprintln!("outbound HTTP: TLS with {host}: {error}");
+                report(format_args!("outbound HTTP: TLS with {host}: {error}"));
                 ErrorCode::TlsProtocolError
             })?;
             Ok(TokioIo::new(Tls(stream)))
