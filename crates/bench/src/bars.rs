@@ -1,0 +1,90 @@
+//! The bars: what a request through the gateway may cost at most, whatever the machine.
+
+use crate::scenario::Scenario;
+use crate::summary::Summary;
+use serde::Serialize;
+
+/// A figure that is held against a bar.
+const BARS: [(&str, f64); 3] = [
+    ("component calls before the upstream call", 3.0),
+    ("component calls after it, on average under load", 1.5),
+    ("CPU per request, relative to the bare pass-through", 4.0),
+];
+
+/// One bar, for one path.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Bar {
+    /// What is held against it.
+    pub what: &'static str,
+    /// On which path.
+    pub path: &'static str,
+    /// The figure; none if what it takes was not measured.
+    pub value: Option<f64>,
+    /// What it may be at most.
+    pub at_most: f64,
+}
+
+impl Bar {
+    /// Whether it is kept; an unmeasured one is not.
+    pub fn holds(&self) -> bool {
+        self.value.is_some_and(|value| value <= self.at_most)
+    }
+}
+
+/// The bars of the gateway's paths among `scenarios`.
+pub fn bars(summary: &Summary, scenarios: &[Scenario]) -> Vec<Bar> {
+    let [before, after, cpu] = BARS;
+    let mut bars = Vec::new();
+    for &scenario in scenarios.iter().filter(|scenario| scenario.is_gateway()) {
+        let figures = [
+            (before, summary.median(scenario, "calls_before")),
+            (after, summary.median(scenario, "calls_after")),
+            (cpu, cpu_relative_to_floor(summary, scenario)),
+        ];
+        for ((what, at_most), value) in figures {
+            bars.push(Bar { what, path: scenario.name(), value, at_most });
+        }
+    }
+    bars
+}
+
+/// The host's CPU time per request, in units of the bare pass-through's.
+pub fn cpu_relative_to_floor(summary: &Summary, scenario: Scenario) -> Option<f64> {
+    let cpu = |scenario| summary.median(scenario, "cpu_host_us_per_request");
+    Some(cpu(scenario)? / cpu(Scenario::PassThrough)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::round::Figures;
+
+    fn summary(figures: &[(Scenario, &str, f64)]) -> Summary {
+        let mut summary = Summary::default();
+        for (scenario, name, value) in figures {
+            summary.add(*scenario, Figures::from([((*name).to_owned(), *value)]));
+        }
+        summary
+    }
+
+    #[test]
+    fn a_bar_holds_up_to_its_value() {
+        let wal = Scenario::GatewayWal;
+        let summary = summary(&[
+            (Scenario::PassThrough, "cpu_host_us_per_request", 100.0),
+            (wal, "cpu_host_us_per_request", 401.0),
+            (wal, "calls_before", 3.0),
+            (wal, "calls_after", 1.4),
+        ]);
+        let bars = bars(&summary, &[Scenario::Direct, Scenario::PassThrough, wal, Scenario::CacheHit]);
+        let values: Vec<_> = bars.iter().map(|bar| (bar.path, bar.value, bar.holds())).collect();
+        let path = "gateway-wal";
+        assert_eq!(values, [(path, Some(3.0), true), (path, Some(1.4), true), (path, Some(4.01), false)]);
+    }
+
+    #[test]
+    fn what_was_not_measured_does_not_hold() {
+        let bars = bars(&Summary::default(), &[Scenario::GatewayRedis]);
+        assert_eq!(bars.iter().filter(|bar| bar.value.is_none() && !bar.holds()).count(), 3);
+    }
+}

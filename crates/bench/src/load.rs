@@ -1,0 +1,143 @@
+//! Closed loops: so many connections, each asking again as soon as it has its answer. One thread, so that a latency
+//! holds no hand-over between threads of the load generator.
+
+use crate::answers::Expected;
+use crate::client::Connection;
+use crate::latency::Latencies;
+use crate::questions::{Question, Questions};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+/// Time to the first event of a measured stream, as the mock keeps it.
+pub const TTFT_MS: u64 = 20;
+/// Gap between the tokens of a measured stream.
+pub const GAP_MS: u64 = 5;
+/// Tokens of a measured stream.
+pub const TOKENS: usize = 20;
+
+/// What the connections ask.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// A question that nobody has asked before, each time.
+    New(Rc<Questions>),
+    /// The same question every time.
+    Same(Question),
+}
+
+impl Ask {
+    fn next(&self) -> Question {
+        match self {
+            Self::New(questions) => questions.whole(),
+            Self::Same(question) => question.clone(),
+        }
+    }
+}
+
+/// What came of whole answers.
+#[derive(Debug)]
+pub struct Answered {
+    /// From the first request to the last answer.
+    pub elapsed: Duration,
+    /// One for each answer.
+    pub latencies: Latencies,
+}
+
+/// What came of streams.
+#[derive(Debug)]
+pub struct Streamed {
+    /// Request to first token.
+    pub to_first_token: Latencies,
+    /// Between tokens.
+    pub gaps: Latencies,
+}
+
+/// Connections that stay open from one loop to the next.
+pub struct Pool {
+    address: SocketAddr,
+    connections: Vec<Connection>,
+}
+
+impl Pool {
+    /// Opens `size` connections.
+    ///
+    /// # Errors
+    /// If one is not accepted.
+    pub async fn open(address: SocketAddr, size: usize) -> anyhow::Result<Self> {
+        let mut pool = Self { address, connections: Vec::with_capacity(size) };
+        for _ in 0..size {
+            pool.connections.push(Connection::open(pool.address).await?);
+        }
+        Ok(pool)
+    }
+
+    /// Asks for whole answers until `duration` is over, then waits for those under way.
+    ///
+    /// # Errors
+    /// On the first answer that is not as expected.
+    pub async fn ask(
+        &mut self,
+        duration: Duration,
+        ask: &Ask,
+        expected: Expected,
+    ) -> anyhow::Result<Answered> {
+        let latencies = Rc::new(RefCell::new(Latencies::new()?));
+        let started = Instant::now();
+        let mut tasks = JoinSet::new();
+        for mut connection in self.connections.drain(..) {
+            let (latencies, ask) = (latencies.clone(), ask.clone());
+            tasks.spawn_local(async move {
+                while started.elapsed() < duration {
+                    let took = connection.ask(&ask.next(), &expected).await?;
+                    latencies.borrow_mut().record(took);
+                }
+                anyhow::Ok(connection)
+            });
+        }
+        self.collect(tasks).await?;
+        let elapsed = started.elapsed();
+        Ok(Answered { elapsed, latencies: latencies.replace(Latencies::new()?) })
+    }
+
+    /// Asks for streams until `duration` is over, then waits for those under way.
+    ///
+    /// # Errors
+    /// On the first stream that is not complete.
+    pub async fn stream(
+        &mut self,
+        duration: Duration,
+        questions: &Rc<Questions>,
+    ) -> anyhow::Result<Streamed> {
+        let model = format!("mock+ttft={TTFT_MS}ms+gap={GAP_MS}ms+tokens={TOKENS}");
+        let streamed = Rc::new(RefCell::new((Latencies::new()?, Latencies::new()?)));
+        let started = Instant::now();
+        let mut tasks = JoinSet::new();
+        for mut connection in self.connections.drain(..) {
+            let (streamed, questions, model) = (streamed.clone(), questions.clone(), model.clone());
+            tasks.spawn_local(async move {
+                while started.elapsed() < duration {
+                    let pace = connection.stream(&questions.streamed(&model), TOKENS, || ()).await?;
+                    let (to_first_token, gaps) = &mut *streamed.borrow_mut();
+                    to_first_token.record(pace.to_first_token);
+                    for gap in pace.gaps {
+                        gaps.record(gap);
+                    }
+                }
+                anyhow::Ok(connection)
+            });
+        }
+        self.collect(tasks).await?;
+        let (to_first_token, gaps) = streamed.replace((Latencies::new()?, Latencies::new()?));
+        Ok(Streamed { to_first_token, gaps })
+    }
+
+    /// Takes the connections back once all have finished.
+    async fn collect(&mut self, mut tasks: JoinSet<anyhow::Result<Connection>>) -> anyhow::Result<()> {
+        while let Some(connection) = tasks.join_next().await {
+            self.connections.push(connection??);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! The paths that are measured, and which running host each needs.
+
+use contracts::CacheOutcome;
+
+/// One path from the client to an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scenario {
+    /// From the client straight to the mock: what all others are compared with.
+    Direct,
+    /// Through a component that hands everything on: the platform's floor.
+    PassThrough,
+    /// The whole gateway, cache missed, stores in SQLite files as they come.
+    GatewaySqlite,
+    /// The same with the files in WAL mode, as the scripts set them up.
+    GatewayWal,
+    /// The same with the key-value store in memory, and the usage database in WAL mode.
+    GatewayMemory,
+    /// The same with the key-value store on Redis, and the usage database in WAL mode.
+    GatewayRedis,
+    /// The gateway in WAL mode, answering from the cache.
+    CacheHit,
+}
+
+/// A running application, which may serve several scenarios.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Host {
+    /// The pass-through probe.
+    PassThrough,
+    /// The gateway on one kind of store.
+    Gateway(Store),
+}
+
+/// Where a gateway keeps its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Store {
+    /// SQLite files in their default journal mode.
+    Sqlite,
+    /// SQLite files in WAL mode.
+    Wal,
+    /// Key-value in memory.
+    Memory,
+    /// Key-value on Redis.
+    Redis,
+}
+
+impl Scenario {
+    /// All of them, in the order of the report.
+    pub const ALL: [Scenario; 7] = [
+        Scenario::Direct,
+        Scenario::PassThrough,
+        Scenario::GatewaySqlite,
+        Scenario::GatewayWal,
+        Scenario::GatewayMemory,
+        Scenario::GatewayRedis,
+        Scenario::CacheHit,
+    ];
+
+    /// Its name on the command line and in the results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::PassThrough => "pass-through",
+            Self::GatewaySqlite => "gateway-sqlite",
+            Self::GatewayWal => "gateway-wal",
+            Self::GatewayMemory => "gateway-memory",
+            Self::GatewayRedis => "gateway-redis",
+            Self::CacheHit => "cache-hit",
+        }
+    }
+
+    /// The scenario of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scenario| scenario.name() == name)
+    }
+
+    /// The host that it needs; the mock alone if none.
+    pub fn host(self) -> Option<Host> {
+        match self {
+            Self::Direct => None,
+            Self::PassThrough => Some(Host::PassThrough),
+            Self::GatewaySqlite => Some(Host::Gateway(Store::Sqlite)),
+            Self::GatewayWal | Self::CacheHit => Some(Host::Gateway(Store::Wal)),
+            Self::GatewayMemory => Some(Host::Gateway(Store::Memory)),
+            Self::GatewayRedis => Some(Host::Gateway(Store::Redis)),
+        }
+    }
+
+    /// What the gateway must say about its cache on every answer.
+    pub fn cache(self) -> Option<CacheOutcome> {
+        match self {
+            Self::Direct | Self::PassThrough => None,
+            Self::CacheHit => Some(CacheOutcome::Exact),
+            Self::GatewaySqlite | Self::GatewayWal | Self::GatewayMemory | Self::GatewayRedis => {
+                Some(CacheOutcome::Miss)
+            }
+        }
+    }
+
+    /// Whether streams are measured: a hit has no upstream whose pace it could keep.
+    pub fn has_streams(self) -> bool {
+        self != Self::CacheHit
+    }
+
+    /// Whether the bars are meant for it: the gateway with an upstream call.
+    pub fn is_gateway(self) -> bool {
+        self.cache() == Some(CacheOutcome::Miss)
+    }
+}
+
+impl Host {
+    /// The name of its directory.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PassThrough => "pass-through",
+            Self::Gateway(Store::Sqlite) => "sqlite",
+            Self::Gateway(Store::Wal) => "wal",
+            Self::Gateway(Store::Memory) => "memory",
+            Self::Gateway(Store::Redis) => "redis",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_is_found_by_its_name() {
+        for scenario in Scenario::ALL {
+            assert_eq!(Scenario::named(scenario.name()), Some(scenario));
+        }
+        assert_eq!(Scenario::named("nginx"), None);
+    }
+}
