@@ -12,7 +12,7 @@ use contracts::{CacheOutcome, Outcome, headers};
 use gateway_config::{Consumer, RouterConfig};
 use http::{HeaderMap, HeaderValue, header};
 use openai_types::{Answer, ChatRequest};
-use relay::{End, Sink};
+use relay::{ClientGone, End, Sink};
 use spin_sdk::http::Request;
 
 /// Largest answer that is offered to the cache, in bytes; the cache may have a smaller cap of its own.
@@ -87,16 +87,17 @@ impl Served<'_> {
                     _ => "limiter_unavailable",
                 };
                 ledger.close(status, Outcome::Refused, code, Spent::Nothing);
-                return Ok(Reply::streamed(status, headers, body));
+                return Ok(Reply::whole(status, headers, body));
             }
             Admission::Unavailable => return Err(refuse(ledger, Cause::LimiterUnavailable)),
         };
         let (cache, cache_key) = match lookup {
             Lookup::Hit { headers, body, usage } => {
                 ledger.looked_up(CacheOutcome::Exact);
-                // The hop to the client is the host's: whether it took all of it is not seen from here.
-                ledger.close_hit(200, Outcome::Completed, usage);
-                return Ok(Reply::streamed(200, headers, body).with_headers(limit_headers));
+                let reply = Reply::whole(200, headers, body).with_headers(limit_headers);
+                return Ok(reply.and_then(move |taken| async move {
+                    ledger.close_hit(200, outcome_of(taken), usage);
+                }));
             }
             Lookup::Miss { key } => (CacheOutcome::Miss, Some(key)),
             Lookup::Bypass { key } => (CacheOutcome::Bypass, key),
@@ -153,28 +154,30 @@ impl Served<'_> {
     }
 }
 
-/// Sends a whole answer in one frame, and closes the books when the client has it.
-fn whole(mut ledger: Ledger, cache_key: Option<String>, mut headers: HeaderMap, body: Vec<u8>) -> Reply {
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    let (writer, reader) = host::body();
+/// Sends a whole answer, and closes the books when the client has it.
+fn whole(mut ledger: Ledger, cache_key: Option<String>, headers: HeaderMap, body: Vec<u8>) -> Reply {
     ledger.first_content_at(Some(ledger.elapsed_ms()));
-    host::spawn(async move {
-        let spent = match Answer::parse(&body) {
-            Ok(answer) => match answer.usage() {
-                Some(usage) => Spent::Counted(usage),
-                None => Spent::Generated { bytes: answer.generated_bytes() },
-            },
-            Err(_) => Spent::Nothing, // it parsed a moment ago
-        };
-        let kept = cache_key.filter(|_| body.len() <= KEEP_BYTES).map(|key| (key, body.clone()));
-        let taken = writer.write_whole(body).await;
-        let outcome = if taken.is_ok() { Outcome::Completed } else { Outcome::ClientGone };
-        ledger.close(200, outcome, "", spent);
+    let spent = match Answer::parse(&body) {
+        Ok(answer) => match answer.usage() {
+            Some(usage) => Spent::Counted(usage),
+            None => Spent::Generated { bytes: answer.generated_bytes() },
+        },
+        Err(_) => Spent::Nothing, // it parsed a moment ago
+    };
+    let kept = cache_key.filter(|_| body.len() <= KEEP_BYTES).map(|key| (key, body.clone()));
+    Reply::whole(200, headers, body).and_then(|taken| async move {
+        ledger.close(200, outcome_of(taken), "", spent);
         if let Some((key, body)) = kept {
             peers::store(&key, JSON, body).await;
         }
-    });
-    Reply::streamed(200, headers, reader)
+    })
+}
+
+fn outcome_of(taken: Result<(), ClientGone>) -> Outcome {
+    match taken {
+        Ok(()) => Outcome::Completed,
+        Err(ClientGone) => Outcome::ClientGone,
+    }
 }
 
 /// Hands a stream on event by event, and closes the books when it has ended, one way or another.

@@ -1,8 +1,8 @@
 //! The platform: variables, clocks, randomness, tasks, and HTTP as the host speaks it.
 //!
-//! Raw `wasi:http` rather than the SDK's request and response types where a body passes: a body that is handed on
-//! as a handle is never copied into this component, and the SDK's conversion would drop changed headers
-//! (`http_into_wasi_response` returns an untouched incoming response as it was).
+//! Raw `wasi:http` rather than the SDK's request and response types where a body passes: it is read and written here
+//! without a channel in between, so a slow client slows the upstream; and whether a body ended well, and whether the
+//! client took it, is seen.
 
 use crate::error::{Cause, UpstreamFailed};
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Request, RequestOptions, 
 use spin_sdk::wasip3::http_compat::BodyWriter as WasiBodyWriter;
 use spin_sdk::wasip3::random::random::get_random_u64;
 use spin_sdk::wasip3::wit_future;
-use spin_sdk::wit_bindgen::{FutureReader, StreamReader, StreamResult};
+use spin_sdk::wit_bindgen::{FutureReader, StreamReader, StreamResult, yield_async};
 use std::io::Write;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -97,6 +97,17 @@ pub async fn sleep(duration: Duration) {
     spin_sdk::time::sleep(duration).await;
 }
 
+/// Lets the host take one turn just before a message of known length is handed to it, so that its head and its body
+/// leave in one segment.
+///
+/// Without it the host often sends the head before it has been given the body. The platform sets no TCP_NODELAY, neither
+/// on its listener nor on its outgoing connections, so on a kept-alive connection the body then waits for the peer's
+/// delayed acknowledgement of the head, some 44 ms. Measured on `dev-host`, which drives the same HTTP crates as Spin:
+/// a cache miss took 44 ms at the median without it, 1.2 ms with it.
+pub async fn one_segment() {
+    yield_async().await;
+}
+
 /// The result of `work`, or `None` when `limit` passes first; the work is then dropped.
 pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     match select(std::pin::pin!(work), std::pin::pin!(sleep(limit))).await {
@@ -115,8 +126,17 @@ pub struct Outgoing {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
-    /// Connect, first byte and between bytes; `None` leaves the host's own (600 s each).
-    pub timeouts: Option<gateway_config::Timeouts>,
+    /// Who is asked.
+    pub peer: Peer,
+}
+
+/// Who is asked, and so how.
+#[derive(Clone, Copy)]
+pub enum Peer {
+    /// A component of this app, in process. The caller bounds the wait.
+    Component,
+    /// A server, over the network.
+    Server(gateway_config::Timeouts),
 }
 
 /// The head of an answer, its body yet unread.
@@ -132,8 +152,11 @@ pub struct Incoming {
 pub async fn send(mut outgoing: Outgoing) -> Result<Incoming, UpstreamFailed> {
     outgoing.headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(outgoing.body.len()));
     let (writer, stream, trailers) = WasiBodyWriter::new();
-    let (request, _sent) =
-        Request::new(fields(&outgoing.headers), Some(stream), trailers, outgoing.timeouts.map(options));
+    let timeouts = match outgoing.peer {
+        Peer::Component => None,
+        Peer::Server(timeouts) => Some(options(timeouts)),
+    };
+    let (request, _sent) = Request::new(fields(&outgoing.headers), Some(stream), trailers, timeouts);
     let uri = &outgoing.uri;
     let addressed = request.set_method(&outgoing.method.into()).is_ok()
         && request.set_scheme(uri.scheme().map(Scheme::from).as_ref()).is_ok()
@@ -148,6 +171,9 @@ pub async fn send(mut outgoing: Outgoing) -> Result<Incoming, UpstreamFailed> {
         // A peer that does not read it all answers all the same, or its failure is seen below.
         let _taken = writer.write_whole(body.into()).await;
     });
+    if let Peer::Server(_) = outgoing.peer {
+        one_segment().await;
+    }
     let response = client::send(request).await.map_err(|code| failed(&code))?;
     let headers = HeaderMap::try_from(response.get_headers()).map_err(|code| failed(&code))?;
     Ok(Incoming { status: response.get_status_code(), headers, response })

@@ -34,7 +34,11 @@ async fn handle(request: Request) -> reply::HostResponse {
         (_, "/health" | "/v1/models") => Err(Cause::MethodNotAllowed { allow: "GET" }),
         _ => Err(Cause::NotFound { path }),
     };
-    response.unwrap_or_else(|cause| Reply::error(&cause)).with_request_id(&arrival.request_id).into_host()
+    response
+        .unwrap_or_else(|cause| Reply::error(&cause))
+        .with_request_id(&arrival.request_id)
+        .into_host()
+        .await
 }
 
 const HEALTHY: &[u8] = br#"{"status":"ok"}"#;

@@ -3,7 +3,7 @@
 //! A slow or dead cache or logger costs the client nothing but the cache; a dead limiter refuses, because admitting
 //! uncounted requests is what the gateway is there to prevent.
 
-use crate::host::{self, BodyReader, Incoming, Outgoing};
+use crate::host::{self, Incoming, Outgoing, Peer};
 use bytes::Bytes;
 use contracts::limiter::SettleBatch;
 use contracts::{CacheOutcome, UsageRecord, cache, headers, limiter, origins, record};
@@ -18,12 +18,15 @@ const LOOKUP_WITHIN: Duration = Duration::from_millis(500);
 /// How long after-work may take before it is given up and said so.
 const AFTERWARDS_WITHIN: Duration = Duration::from_secs(10);
 
+/// Largest answer of a component, in bytes: well above what the cache keeps of a stream, replayed.
+const MAX_PEER_BYTES: usize = 16 * 1024 * 1024;
+
 /// What the limiter said.
 pub enum Admission {
     /// Go on; the headers are for the client, the reservation for the settlement.
     Admitted { reservation: Option<String>, headers: HeaderMap },
     /// The limiter's own answer goes to the client.
-    Refused { status: u16, headers: HeaderMap, body: BodyReader },
+    Refused { status: u16, headers: HeaderMap, body: Vec<u8> },
     /// It did not answer.
     Unavailable,
 }
@@ -31,7 +34,7 @@ pub enum Admission {
 /// What the cache said.
 pub enum Lookup {
     /// The finished answer, and what it took when it was made.
-    Hit { headers: HeaderMap, body: BodyReader, usage: Usage },
+    Hit { headers: HeaderMap, body: Vec<u8>, usage: Usage },
     /// Nothing; under `key` an answer can be stored.
     Miss { key: String },
     /// Not asked, not allowed, or out of order.
@@ -54,12 +57,12 @@ pub async fn reserve(facts: &HeaderMap, body: Bytes) -> Admission {
             if incoming.status == 429 || incoming.status == 503 || incoming.status == 400 =>
         {
             let (status, mut headers) = (incoming.status, client_headers(&incoming.headers));
-            for name in [http::header::CONTENT_TYPE, http::header::CONTENT_LENGTH] {
-                if let Some(value) = incoming.headers.get(&name) {
-                    headers.insert(name, value.clone());
-                }
+            let content_type = incoming.headers.get(http::header::CONTENT_TYPE);
+            headers.extend(content_type.map(|value| (http::header::CONTENT_TYPE, value.clone())));
+            match incoming.read_whole(MAX_PEER_BYTES).await {
+                Ok(body) => Admission::Refused { status, headers, body },
+                Err(_) => Admission::Unavailable,
             }
-            Admission::Refused { status, headers, body: incoming.into_body() }
         }
         Some(Some(incoming)) => {
             host::log(&format!("token-limiter answered {} to a reservation", incoming.status));
@@ -87,12 +90,16 @@ pub async fn look_up(facts: &HeaderMap, body: Bytes) -> Lookup {
             let usage =
                 text(&incoming.headers, headers::CACHED_USAGE).and_then(parse_usage).unwrap_or_default();
             let mut headers = HeaderMap::with_capacity(4);
-            for name in ["content-type", "content-length", headers::CACHE, headers::CACHE_AGE] {
+            for name in ["content-type", headers::CACHE, headers::CACHE_AGE] {
                 if let Some(value) = incoming.headers.get(name) {
                     headers.insert(HeaderName::from_static(name), value.clone());
                 }
             }
-            Lookup::Hit { headers, body: incoming.into_body(), usage }
+            // Read here rather than handed on as a handle: only what is held whole leaves in one segment.
+            match incoming.read_whole(MAX_PEER_BYTES).await {
+                Ok(body) => Lookup::Hit { headers, body, usage },
+                Err(_) => Lookup::Bypass { key: None },
+            }
         }
         204 if text(&incoming.headers, headers::CACHE) == Some(CacheOutcome::Miss.as_str()) => match key {
             Some(key) => Lookup::Miss { key },
@@ -144,7 +151,7 @@ pub async fn record(batch: &[UsageRecord]) -> bool {
 
 async fn call(origin: &str, path: &str, headers: HeaderMap, body: Bytes) -> Option<Incoming> {
     let uri: Uri = format!("{origin}{path}").parse().ok()?;
-    let outgoing = Outgoing { method: Method::POST, uri, headers, body, timeouts: None };
+    let outgoing = Outgoing { method: Method::POST, uri, headers, body, peer: Peer::Component };
     match host::send(outgoing).await {
         Ok(incoming) => Some(incoming),
         Err(failed) => {

@@ -2,7 +2,10 @@
 
 use crate::error::Cause;
 use crate::host;
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use relay::ClientGone;
 
 pub use crate::host::HostResponse;
 
@@ -15,12 +18,14 @@ pub struct Reply {
 
 /// What fills a response.
 enum Body {
-    /// Held whole: goes out as one frame with its `content-length`, because the platform's listener has Nagle's
-    /// algorithm on and a second small write waits for the client's delayed acknowledgement.
-    Whole(Vec<u8>),
+    /// Held whole: goes out as one frame with its `content-length`, see [`host::one_segment`]. What follows learns
+    /// whether the client took it.
+    Whole(Vec<u8>, Option<Afterwards>),
     /// Comes from the host as it is: another component's answer handed on, or a stream that a task fills.
     Host(host::BodyReader),
 }
+
+type Afterwards = Box<dyn FnOnce(Result<(), ClientGone>) -> LocalBoxFuture<'static, ()>>;
 
 impl Reply {
     /// A JSON answer.
@@ -32,7 +37,18 @@ impl Reply {
 
     /// An answer held whole, with these headers.
     pub fn whole(status: u16, headers: HeaderMap, body: Vec<u8>) -> Self {
-        Reply { status, headers, body: Body::Whole(body) }
+        Reply { status, headers, body: Body::Whole(body, None) }
+    }
+
+    /// Does `work` when the client has the answer, or has left; an answer that is not held whole has its own task.
+    pub fn and_then<Work>(mut self, work: impl FnOnce(Result<(), ClientGone>) -> Work + 'static) -> Self
+    where
+        Work: Future<Output = ()> + 'static,
+    {
+        if let Body::Whole(_, afterwards) = &mut self.body {
+            *afterwards = Some(Box::new(move |taken| work(taken).boxed_local()));
+        }
+        self
     }
 
     /// An answer whose body the host already has, or gets while it is sent.
@@ -75,15 +91,18 @@ impl Reply {
     }
 
     /// Hands the response to the host; a whole body is written by a task of its own.
-    pub fn into_host(mut self) -> HostResponse {
+    pub async fn into_host(mut self) -> HostResponse {
+        host::one_segment().await;
         let body = match self.body {
             Body::Host(body) => body,
-            Body::Whole(body) => {
+            Body::Whole(body, afterwards) => {
                 self.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
                 let (writer, reader) = host::body();
                 host::spawn(async move {
-                    // A client that has left needs no answer.
-                    let _taken = writer.write_whole(body).await;
+                    let taken = writer.write_whole(body).await;
+                    if let Some(work) = afterwards {
+                        work(taken).await;
+                    }
                 });
                 reader
             }

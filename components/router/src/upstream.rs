@@ -1,7 +1,7 @@
 //! The call to a backend: one deployment after another, while nothing has been sent to the client.
 
 use crate::error::UpstreamFailed;
-use crate::host::{self, Incoming, Outgoing};
+use crate::host::{self, Incoming, Outgoing, Peer};
 use bytes::Bytes;
 use gateway_config::{Deployment, Model};
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -89,7 +89,7 @@ async fn attempt(
         headers.insert(header::AUTHORIZATION, value);
     }
     let body = request.upstream_body(original, deployment.model.as_deref());
-    let outgoing = Outgoing { method: Method::POST, uri, headers, body, timeouts: Some(model.timeouts) };
+    let outgoing = Outgoing { method: Method::POST, uri, headers, body, peer: Peer::Server(model.timeouts) };
     let incoming = match host::send(outgoing).await {
         Ok(incoming) => incoming,
         Err(failed) => return Given::Nothing(failed),
