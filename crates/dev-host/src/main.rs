@@ -67,6 +67,10 @@ struct Up {
     /// Count component calls and store operations; GET /.well-known/dev-host/stats tells them. For benchmarks.
     #[arg(long)]
     stats: bool,
+
+    /// Turn Nagle's algorithm off on accepted connections, which Spin cannot: for telling its delays from others'.
+    #[arg(long)]
+    tcp_nodelay: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -90,7 +94,7 @@ fn main() -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let app = App::load(&options)?;
         let listener = server::bind(&app, up.listen).await?;
-        server::serve(app, listener).await
+        server::serve(app, listener, up.tcp_nodelay).await
     })
 }
 

@@ -1,5 +1,6 @@
 //! The listening side. Decides what is answered without a component (well-known paths, no route) and what the terminal
-//! says at the start. Sets no TCP option on what it accepts: Spin sets none, so Nagle's algorithm is on.
+//! says at the start. Sets no TCP option on what it accepts unless told to: Spin sets none, so Nagle's algorithm is on,
+//! and an answer whose body leaves after its head waits for the client's delayed acknowledgement, some 44 ms.
 
 use crate::app::{App, Body, empty};
 use crate::inbound_headers::strip_forbidden;
@@ -34,10 +35,13 @@ pub async fn bind(app: &App, address: SocketAddr) -> anyhow::Result<TcpListener>
     Ok(listener)
 }
 
-/// Answers requests until accepting fails.
-pub async fn serve(app: Arc<App>, listener: TcpListener) -> anyhow::Result<()> {
+/// Answers requests until accepting fails. `tcp_nodelay` turns Nagle's algorithm off, which Spin cannot.
+pub async fn serve(app: Arc<App>, listener: TcpListener, tcp_nodelay: bool) -> anyhow::Result<()> {
     loop {
         let (stream, client) = listener.accept().await?;
+        if tcp_nodelay {
+            stream.set_nodelay(true)?;
+        }
         tokio::spawn(serve_connection(app.clone(), stream, client));
     }
 }
