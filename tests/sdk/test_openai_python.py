@@ -97,7 +97,8 @@ def test_headers_are_there_with_the_raw_response(client, unique):
 
 
 def test_headers_are_there_before_a_stream_is_read(client, unique):
-    raw = client.chat.completions.with_raw_response.create(**ask(unique, "mock+stall=1", stream=True))
+    request = ask(unique, "mock+stall=1", stream=True, timeout=10)
+    raw = client.chat.completions.with_raw_response.create(**request)
     assert raw.headers["content-type"].startswith("text/event-stream")
     assert raw.request_id and raw.headers["x-ratelimit-limit-tokens"] == str(PLENTY)
     raw.http_response.close()
@@ -200,7 +201,7 @@ def test_no_usage_comes_unasked(client, gateway, unique, options):
 def test_chunks_come_when_the_provider_sends_them(client, provider, unique):
     """The provider never ends this stream: whoever waits for its end gets nothing."""
     heard = []
-    with chat(client, unique, "mock+stall=4", stream=True) as chunks:
+    with chat(client, unique, "mock+stall=4", stream=True, timeout=10) as chunks:
         for chunk in chunks:
             heard.append(chunk)
             if len(content(heard)) == 16:
