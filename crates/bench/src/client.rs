@@ -1,6 +1,6 @@
 //! One kept-alive connection, as an app's HTTP client has it: TCP_NODELAY set, bodies read to their end.
 
-use crate::answers::Expected;
+use crate::answers::{Expected, Seen};
 use crate::events::Events;
 use crate::questions::{KEY, Question};
 use anyhow::{Context as _, ensure};
@@ -61,16 +61,19 @@ impl Connection {
         Expected::learn(cache, &headers, &body, question)
     }
 
-    /// Asks for a whole answer; returns how long it took.
+    /// Asks for a whole answer; returns how long it took, and what it showed.
     ///
     /// # Errors
     /// If it is not as expected.
-    pub async fn ask(&mut self, question: &Question, expected: &Expected) -> anyhow::Result<Duration> {
+    pub async fn ask(
+        &mut self,
+        question: &Question,
+        expected: &Expected,
+    ) -> anyhow::Result<(Duration, Seen)> {
         let started = Instant::now();
         let (headers, body) = timeout(PATIENCE, self.whole(question)).await.context("no answer")??;
         let took = started.elapsed();
-        expected.check(&headers, &body, question)?;
-        Ok(took)
+        Ok((took, expected.check(&headers, &body, question)?))
     }
 
     /// Asks for a streamed answer of `tokens` tokens; calls `on_token` as each arrives.

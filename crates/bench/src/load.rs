@@ -1,11 +1,11 @@
 //! Closed loops: so many connections, each asking again as soon as it has its answer. One thread, so that a latency
 //! holds no hand-over between threads of the load generator.
 
-use crate::answers::Expected;
+use crate::answers::{Expected, Seen};
 use crate::client::Connection;
 use crate::latency::Latencies;
 use crate::questions::{Question, Questions};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -43,6 +43,8 @@ pub struct Answered {
     pub elapsed: Duration,
     /// One for each answer.
     pub latencies: Latencies,
+    /// Answers for which the cache was not waited for.
+    pub bypassed: u64,
 }
 
 /// What came of streams.
@@ -84,21 +86,23 @@ impl Pool {
         expected: Expected,
     ) -> anyhow::Result<Answered> {
         let latencies = Rc::new(RefCell::new(Latencies::new()?));
+        let bypassed = Rc::new(Cell::new(0));
         let started = Instant::now();
         let mut tasks = JoinSet::new();
         for mut connection in self.connections.drain(..) {
-            let (latencies, ask) = (latencies.clone(), ask.clone());
+            let (latencies, bypassed, ask) = (latencies.clone(), bypassed.clone(), ask.clone());
             tasks.spawn_local(async move {
                 while started.elapsed() < duration {
-                    let took = connection.ask(&ask.next(), &expected).await?;
+                    let (took, seen) = connection.ask(&ask.next(), &expected).await?;
                     latencies.borrow_mut().record(took);
+                    bypassed.set(bypassed.get() + u64::from(seen == Seen::CacheBypassed));
                 }
                 anyhow::Ok(connection)
             });
         }
         self.collect(tasks).await?;
         let elapsed = started.elapsed();
-        Ok(Answered { elapsed, latencies: latencies.replace(Latencies::new()?) })
+        Ok(Answered { elapsed, latencies: latencies.replace(Latencies::new()?), bypassed: bypassed.get() })
     }
 
     /// Asks for streams until `duration` is over, then waits for those under way.

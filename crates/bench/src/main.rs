@@ -8,14 +8,14 @@ use bench::procfs::open_files_limit;
 use bench::questions::Questions;
 use bench::report::Report;
 use bench::rig::Rig;
-use bench::round::{Figures, Path};
+use bench::round::{CACHE_BYPASSED, Figures, Path};
 use bench::scenario::Scenario;
 use bench::settings::Settings;
 use bench::summary::Summary;
 use clap::Parser as _;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 use tokio::time::sleep;
@@ -34,9 +34,10 @@ fn main() -> anyhow::Result<()> {
         2 * held + OTHER_FILES
     );
     let started = Instant::now();
+    let started_at_unix_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (summary, notes) = LocalSet::new().block_on(&runtime, run(&settings))?;
-    let report = Report { settings: &settings, summary: &summary, notes: &notes };
+    let report = Report { started_at_unix_s, settings: &settings, summary: &summary, notes: &notes };
     println!("{}", report.text());
     let json = serde_json::to_string_pretty(&report.json())?;
     std::fs::write(&settings.output, json + "\n").with_context(|| settings.output.display().to_string())?;
@@ -80,6 +81,16 @@ async fn run(settings: &Settings) -> anyhow::Result<(Summary, Vec<String>)> {
         let (figures, failure) = path.hold_streams(settings.streams_to_hold()).await?;
         once.entry(*scenario).or_default().extend(figures);
         notes.extend(failure.map(|why| format!("{}: a held stream failed: {why}", scenario.name())));
+    }
+    for (scenario, figures) in rounds.iter().flatten() {
+        let count = |name| figures.get(name).copied().unwrap_or_default();
+        let (bypassed, answers) = (count(CACHE_BYPASSED), count("load_answers"));
+        if bypassed > 0.0 {
+            notes.push(format!(
+                "{}: the cache was too slow to be waited for in {bypassed} of {answers} answers of a round",
+                scenario.name()
+            ));
+        }
     }
     notes.extend(rig.complaints()?);
     let mut summary = Summary::of(&rounds);

@@ -11,6 +11,8 @@ use std::fmt::Write as _;
 
 /// Everything that a run found.
 pub struct Report<'a> {
+    /// When it started: seconds since the Unix epoch.
+    pub started_at_unix_s: u64,
     /// How it ran.
     pub settings: &'a Settings,
     /// What was measured.
@@ -105,6 +107,7 @@ impl Report<'_> {
             })
             .collect();
         json!({
+            "started_at_unix_s": self.started_at_unix_s,
             "machine": {
                 "processor": procfs::processor(),
                 "processors": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
@@ -185,7 +188,7 @@ mod tests {
         summary.add(Scenario::PassThrough, Figures::from([("cpu_host_us_per_request".to_owned(), 100.0)]));
         summary.add(Scenario::GatewayWal, Figures::from([("cpu_host_us_per_request".to_owned(), 500.0)]));
         let notes = ["a note".to_owned()];
-        let report = Report { settings: &settings, summary: &summary, notes: &notes };
+        let report = Report { started_at_unix_s: 0, settings: &settings, summary: &summary, notes: &notes };
         let text = report.text();
         for part in ["direct", "pass-through", "gateway-wal", "5.00 (at most 4)", "FAILS", "a note"] {
             assert!(text.contains(part), "{part} in {text}");

@@ -22,6 +22,9 @@ pub const LOAD_CONNECTIONS: usize = 32;
 /// Connections of the stream part: few enough that a token waits for no other.
 pub const STREAM_CONNECTIONS: usize = 8;
 
+/// The figure that counts answers under load for which the gateway did not wait for its cache.
+pub const CACHE_BYPASSED: &str = "load_cache_bypassed";
+
 /// What was measured, by name; the names carry the unit.
 pub type Figures = BTreeMap<String, f64>;
 
@@ -116,6 +119,7 @@ impl<'a> Path<'a> {
         figures.insert("load_drain_ms".to_owned(), drain.elapsed().as_secs_f64() * 1e3);
         let answers = answered.latencies.count();
         add(figures, "load_answers", answers);
+        add(figures, CACHE_BYPASSED, answered.bypassed);
         figures.insert("load_per_s".to_owned(), answers as f64 / answered.elapsed.as_secs_f64());
         figures.insert("load_p50_us".to_owned(), answered.latencies.quantile_us(0.5));
         figures.insert("load_p99_us".to_owned(), answered.latencies.quantile_us(0.99));
