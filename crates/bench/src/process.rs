@@ -32,6 +32,8 @@ impl Process {
     pub fn serving(command: &mut Command, announcement: &'static str) -> anyhow::Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let mut child = command
+            // With it, every error that is made on the way of a request walks the stack: a cost of debugging.
+            .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
