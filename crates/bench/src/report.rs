@@ -26,9 +26,10 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// A column: its two-line title, and the figure with the factor that makes it readable.
 type Column = (&'static str, &'static str, &'static str, f64, usize);
 
-const REQUESTS: [Column; 10] = [
+const REQUESTS: [Column; 11] = [
     ("added ms", "p50", "added_one_p50_us", 1e-3, 2),
     ("added ms", "p99", "added_one_p99_us", 1e-3, 2),
+    ("CPU µs", "at one", "cpu_host_us_per_request_at_one_connection", 1.0, 0),
     ("req/s", "", "load_per_s", 1.0, 0),
     ("CPU µs", "host", "cpu_host_us_per_request", 1.0, 0),
     ("CPU µs", "mock", "cpu_mock_us_per_request", 1.0, 0),
@@ -59,7 +60,7 @@ impl Report<'_> {
         let direct = |name| self.summary.median(Scenario::Direct, name).unwrap_or_default() / 1e3;
         let _ = writeln!(
             text,
-            "\nWhole answers: latency at one connection, added to the direct call's p50 {:.2} ms and p99 {:.2} ms;\n\
+            "\nWhole answers: latency and CPU at one connection, latency added to the direct call's p50 {:.2} ms and p99 {:.2} ms;\n\
              the rest at {LOAD_CONNECTIONS} connections, CPU, calls and writes per request.\n",
             direct("one_p50_us"),
             direct("one_p99_us"),

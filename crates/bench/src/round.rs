@@ -98,11 +98,15 @@ impl<'a> Path<'a> {
     async fn one_connection(&self, durations: Durations, figures: &mut Figures) -> anyhow::Result<()> {
         let mut pool = Pool::open(self.address, 1).await?;
         pool.ask(ms(durations.warm_up_ms), &self.ask, self.expected).await?;
+        self.quiet().await?;
+        let before = self.used()?;
         let answered = pool.ask(ms(durations.one_ms), &self.ask, self.expected).await?;
+        self.quiet().await?;
+        self.used()?.per(answered.latencies.count(), &before, "request_at_one_connection", figures);
         add(figures, "one_answers", answered.latencies.count());
         figures.insert("one_p50_us".to_owned(), answered.latencies.quantile_us(0.5));
         figures.insert("one_p99_us".to_owned(), answered.latencies.quantile_us(0.99));
-        self.quiet().await.map(drop)
+        Ok(())
     }
 
     async fn load(&self, durations: Durations, figures: &mut Figures) -> anyhow::Result<()> {
