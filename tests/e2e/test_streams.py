@@ -76,7 +76,6 @@ def test_tool_calls_stream_whole(gateway, unique):
     [
         ("mock+cut=3", "upstream_failed"),
         ("mock+clean-cut=3", "upstream_truncated"),
-        ("mock+clean-cut=0", "upstream_truncated"),
         ("mock+malformed=3", "upstream_bad_reply"),
         ("impatient-stream", "upstream_timeout"),
     ],
@@ -89,10 +88,19 @@ def test_a_stream_that_fails_ends_with_an_error_and_no_done(gateway, unique, mod
     assert all("error" not in e for e in parsed[:-1])
     record = gateway.record_of(response)
     assert (record["outcome"], record["error_code"]) == ("upstream_failed", code)
-    if "=0" not in model:
-        assert record["estimated"] and record["completion_tokens"] > 0, "what was generated is counted"
+    assert record["estimated"] and record["completion_tokens"] > 0, "what was generated is counted"
     again, text = gateway.stream(model, unique)
     assert again.headers["x-tollgate-cache"] == "miss", "a failed answer is never cached"
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "code"),
+    [("mock+clean-cut=0", 502, "upstream_truncated"), ("mock+cut=0", 502, "upstream_failed"), ("impatient-first", 504, "upstream_timeout")],
+)
+def test_a_stream_that_fails_before_its_first_event_has_an_honest_status(gateway, unique, model, status, code):
+    response, text = gateway.stream(model, unique)
+    assert (response.status_code, json.loads(text)["error"]["code"]) == (status, code)
+    assert gateway.record_of(response)["outcome"] == "upstream_failed"
 
 
 def test_the_providers_own_error_in_a_stream_is_the_last_event(gateway, unique):

@@ -65,6 +65,14 @@ backend = "mock"
 model = "mock+stall=3"
 
 [[models]]
+name = "impatient-first"
+[models.timeouts]
+idle_ms = 300
+[[models.deployments]]
+backend = "mock"
+model = "mock+stall=0"
+
+[[models]]
 name = "*"
 [[models.deployments]]
 backend = "mock"

@@ -2,7 +2,7 @@
 
 use crate::authorize;
 use crate::error::{Cause, stream_error};
-use crate::host::{self, Arrival, Incoming};
+use crate::host::{self, Arrival, BodyReader, BodyWriter};
 use crate::ledger::{Ledger, Spent};
 use crate::peers::{self, Admission, Lookup};
 use crate::reply::{Reply, X_SHOULD_RETRY};
@@ -12,7 +12,7 @@ use contracts::{CacheOutcome, Outcome, headers};
 use gateway_config::{Consumer, RouterConfig};
 use http::{HeaderMap, HeaderValue, header};
 use openai_types::{Answer, ChatRequest};
-use relay::{ClientGone, End, Sink};
+use relay::{ClientGone, End, Opened, Sink};
 use spin_sdk::http::Request;
 
 /// Largest answer that is offered to the cache, in bytes; the cache may have a smaller cap of its own.
@@ -114,9 +114,9 @@ impl Served<'_> {
         extra.extend(outcome.deployment.and_then(|d| host::header(headers::DEPLOYMENT, &d.label)));
         match outcome.given {
             Given::Whole { headers, body } => Ok(whole(ledger, cache_key, headers, body).with_headers(extra)),
-            Given::Stream(incoming) => {
+            Given::Stream { headers, source } => {
                 let strip_usage = !self.chat.include_usage;
-                Ok(stream(ledger, cache_key, incoming, strip_usage, max_bytes).with_headers(extra))
+                Ok(stream(ledger, cache_key, headers, source, strip_usage, max_bytes).with_headers(extra))
             }
             Given::Error { status, headers, body } => {
                 if outcome.attempts > 1 {
@@ -182,13 +182,13 @@ fn outcome_of(taken: Result<(), ClientGone>) -> Outcome {
 
 /// Hands a stream on event by event, and closes the books when it has ended, one way or another.
 fn stream(
-    mut ledger: Ledger,
+    ledger: Ledger,
     cache_key: Option<String>,
-    incoming: Incoming,
+    mut headers: HeaderMap,
+    source: Opened<BodyReader>,
     strip_usage: bool,
     max_stream_bytes: usize,
 ) -> Reply {
-    let mut headers = door::for_client(&incoming.headers);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     let options = relay::Options {
         strip_usage,
@@ -196,38 +196,39 @@ fn stream(
         max_stream_bytes,
         keep_bytes: if cache_key.is_some() { KEEP_BYTES } else { 0 },
     };
-    let (mut writer, reader) = host::body();
-    host::spawn(async move {
-        let mut source = incoming.into_body();
-        let report = relay::relay(&mut source, &mut writer, options, || ledger.elapsed_ms()).await;
-        // Dropping the source here, before anything else is awaited, closes the upstream connection.
-        drop(source);
-        let (outcome, code) = match &report.end {
-            End::Complete => (Outcome::Completed, ""),
-            End::ClientGone => (Outcome::ClientGone, ""),
-            End::Failed(failure) => match stream_error(failure) {
-                None => (Outcome::UpstreamError, ""),
-                Some(error) => {
-                    // If the client has left as well, there is nobody to tell.
-                    let _told = writer.send(error.to_sse_event().into_bytes()).await;
-                    (Outcome::UpstreamFailed, error.code)
-                }
-            },
-        };
-        writer.end().await;
-        ledger.first_content_at(report.first_content_at);
-        ledger.close(
-            200,
-            outcome,
-            code,
-            match report.usage {
-                Some(usage) => Spent::Counted(usage),
-                None => Spent::Generated { bytes: report.generated_bytes },
-            },
-        );
-        if let (Some(key), Some(kept)) = (cache_key, report.kept) {
-            peers::store(&key, EVENT_STREAM, kept).await;
-        }
-    });
-    Reply::streamed(200, headers, reader)
+    Reply::streamed(200, headers, move |writer| fill(writer, source, options, ledger, cache_key))
+}
+
+async fn fill(
+    mut writer: BodyWriter,
+    mut source: Opened<BodyReader>,
+    options: relay::Options,
+    mut ledger: Ledger,
+    cache_key: Option<String>,
+) {
+    let report = relay::relay(&mut source, &mut writer, options, || ledger.elapsed_ms()).await;
+    // Dropping the source here, before anything else is awaited, closes the upstream connection.
+    drop(source);
+    let (outcome, code) = match &report.end {
+        End::Complete => (Outcome::Completed, ""),
+        End::ClientGone => (Outcome::ClientGone, ""),
+        End::Failed(failure) => match stream_error(failure) {
+            None => (Outcome::UpstreamError, ""),
+            Some(error) => {
+                // If the client has left as well, there is nobody to tell.
+                let _told = writer.send(error.to_sse_event().into_bytes()).await;
+                (Outcome::UpstreamFailed, error.code)
+            }
+        },
+    };
+    writer.end().await;
+    ledger.first_content_at(report.first_content_at);
+    let spent = match report.usage {
+        Some(usage) => Spent::Counted(usage),
+        None => Spent::Generated { bytes: report.generated_bytes },
+    };
+    ledger.close(200, outcome, code, spent);
+    if let (Some(key), Some(kept)) = (cache_key, report.kept) {
+        peers::store(&key, EVENT_STREAM, kept).await;
+    }
 }

@@ -55,6 +55,8 @@ pub enum UpstreamFailed {
     Timeout,
     /// The answer broke off.
     BrokeOff(String),
+    /// The stream ended before its first event.
+    Truncated,
     /// The answer is not one of this API.
     BadReply(&'static str),
     /// The answer is over the cap.
@@ -157,6 +159,11 @@ impl UpstreamFailed {
             UpstreamFailed::BrokeOff(_) => {
                 ApiError::new(502, "upstream_failed", "The backend's answer broke off before its end.")
             }
+            UpstreamFailed::Truncated => ApiError::new(
+                502,
+                "upstream_truncated",
+                "The backend ended the stream before it had begun to answer.",
+            ),
             UpstreamFailed::BadReply(what) => {
                 ApiError::new(502, "upstream_bad_reply", format!("The backend's answer is unusable: {what}."))
             }

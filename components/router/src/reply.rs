@@ -1,7 +1,7 @@
 //! Answers to the client.
 
 use crate::error::Cause;
-use crate::host;
+use crate::host::{self, BodyWriter};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -18,14 +18,14 @@ pub struct Reply {
 
 /// What fills a response.
 enum Body {
-    /// Held whole: goes out as one frame with its `content-length`, see [`host::one_segment`]. What follows learns
-    /// whether the client took it.
+    /// Held whole: goes out as one frame with its `content-length`. What follows learns whether the client took it.
     Whole(Vec<u8>, Option<Afterwards>),
-    /// Comes from the host as it is: another component's answer handed on, or a stream that a task fills.
-    Host(host::BodyReader),
+    /// Written by a task while it is sent.
+    Streamed(Fill),
 }
 
 type Afterwards = Box<dyn FnOnce(Result<(), ClientGone>) -> LocalBoxFuture<'static, ()>>;
+type Fill = Box<dyn FnOnce(BodyWriter) -> LocalBoxFuture<'static, ()>>;
 
 impl Reply {
     /// A JSON answer.
@@ -51,9 +51,16 @@ impl Reply {
         self
     }
 
-    /// An answer whose body the host already has, or gets while it is sent.
-    pub fn streamed(status: u16, headers: HeaderMap, body: host::BodyReader) -> Self {
-        Reply { status, headers, body: Body::Host(body) }
+    /// An answer whose body `fill` writes and ends. What it writes first should be at hand: it leaves with the head.
+    pub fn streamed<Work>(
+        status: u16,
+        headers: HeaderMap,
+        fill: impl FnOnce(BodyWriter) -> Work + 'static,
+    ) -> Self
+    where
+        Work: Future<Output = ()> + 'static,
+    {
+        Reply { status, headers, body: Body::Streamed(Box::new(move |writer| fill(writer).boxed_local())) }
     }
 
     /// An error in the shape of the OpenAI API.
@@ -90,24 +97,24 @@ impl Reply {
         self
     }
 
-    /// Hands the response to the host; a whole body is written by a task of its own.
+    /// Hands the response to the host. The body is written by a task of its own, which begins only now: head and
+    /// first bytes leave in one segment, see [`host::one_segment`].
     pub async fn into_host(mut self) -> HostResponse {
         host::one_segment().await;
-        let body = match self.body {
-            Body::Host(body) => body,
+        let (writer, reader) = host::body();
+        match self.body {
+            Body::Streamed(fill) => host::spawn(fill(writer)),
             Body::Whole(body, afterwards) => {
                 self.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-                let (writer, reader) = host::body();
                 host::spawn(async move {
                     let taken = writer.write_whole(body).await;
                     if let Some(work) = afterwards {
                         work(taken).await;
                     }
                 });
-                reader
             }
-        };
-        host::response(self.status, &self.headers, body)
+        }
+        host::response(self.status, &self.headers, reader)
     }
 }
 

@@ -1,11 +1,12 @@
 //! The call to a backend: one deployment after another, while nothing has been sent to the client.
 
 use crate::error::UpstreamFailed;
-use crate::host::{self, Incoming, Outgoing, Peer};
+use crate::host::{self, BodyReader, Outgoing, Peer};
 use bytes::Bytes;
 use gateway_config::{Deployment, Model};
 use http::{HeaderMap, HeaderValue, Method, header};
 use openai_types::{Answer, ChatRequest};
+use relay::{Failure, Opened, SourceFailed};
 use routing::Verdict;
 
 /// Largest error body of a provider that is passed on, in bytes.
@@ -23,8 +24,8 @@ pub struct Outcome<'a> {
 
 /// What a deployment gave.
 pub enum Given {
-    /// A stream of events, its head read.
-    Stream(Incoming),
+    /// A stream of events, its first bytes read.
+    Stream { headers: HeaderMap, source: Opened<BodyReader> },
     /// A whole answer, checked to be one.
     Whole { headers: HeaderMap, body: Vec<u8> },
     /// The provider's own error, to be passed on.
@@ -50,7 +51,7 @@ pub async fn ask<'a>(
         outcome.attempts += 1;
         let given = attempt(model, deployment, request, original, client_headers, max_response_bytes).await;
         let (settled, worth_keeping) = match &given {
-            Given::Stream(_) | Given::Whole { .. } => (true, true),
+            Given::Stream { .. } | Given::Whole { .. } => (true, true),
             Given::Error { status, .. } => (routing::verdict(*status) == Verdict::PassOn, true),
             Given::Nothing(failed) => {
                 host::log(&format!("{} gave no answer: {failed:?}", deployment.label));
@@ -110,7 +111,10 @@ async fn attempt(
     }
     let is_stream = media_type(&incoming.headers) == "text/event-stream";
     match (request.stream, is_stream) {
-        (true, true) => Given::Stream(incoming),
+        (true, true) => match relay::open(incoming.into_body()).await {
+            Ok(source) => Given::Stream { headers, source },
+            Err(failure) => Given::Nothing(unopened(&failure)),
+        },
         (true, false) => {
             Given::Nothing(UpstreamFailed::BadReply("not an event stream, though one was asked for"))
         }
@@ -127,6 +131,14 @@ async fn attempt(
                 _ => Given::Nothing(UpstreamFailed::BadReply("not a chat completion")),
             },
         },
+    }
+}
+
+fn unopened(failure: &Failure) -> UpstreamFailed {
+    match failure {
+        Failure::Source(SourceFailed::Idle) => UpstreamFailed::Timeout,
+        Failure::Truncated => UpstreamFailed::Truncated,
+        failure => UpstreamFailed::BrokeOff(failure.to_string()),
     }
 }
 

@@ -65,6 +65,14 @@ impl Embedder {
         self.mean_of_tokens(&ids).map(normalised).map_err(Error::Forward)
     }
 
+    /// How many tokens of `text` the model reads, both markers included: 2 to [`MAX_TOKENS`].
+    ///
+    /// # Errors
+    /// [`Error::Tokenize`].
+    pub fn token_count(&self, text: &str) -> Result<usize, Error> {
+        self.token_ids(text).map(|ids| ids.len())
+    }
+
     fn token_ids(&self, text: &str) -> Result<Vec<u32>, Error> {
         let encoding = self.tokenizer.encode_fast(text, true).map_err(Error::Tokenize)?;
         Ok(encoding.get_ids().to_vec())

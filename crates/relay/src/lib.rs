@@ -31,6 +31,37 @@ pub trait Sink {
     async fn send(&mut self, data: Vec<u8>) -> Result<(), ClientGone>;
 }
 
+/// A source whose first bytes have arrived.
+#[derive(Debug)]
+pub struct Opened<S> {
+    first: Option<Vec<u8>>,
+    rest: S,
+}
+
+/// Waits for a stream's first bytes: until then nothing needs to be said to the client, so a failure can still be
+/// answered by another upstream, or by an honest status.
+///
+/// # Errors
+/// [`Failure::Truncated`] when the stream ends without any, [`Failure::Source`] when it fails before.
+pub async fn open<S: Source>(mut source: S) -> Result<Opened<S>, Failure> {
+    loop {
+        match source.next().await? {
+            None => return Err(Failure::Truncated),
+            Some(bytes) if bytes.is_empty() => {}
+            Some(bytes) => return Ok(Opened { first: Some(bytes), rest: source }),
+        }
+    }
+}
+
+impl<S: Source> Source for Opened<S> {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, SourceFailed> {
+        match self.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => self.rest.next().await,
+        }
+    }
+}
+
 /// The upstream connection failed before its end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceFailed {

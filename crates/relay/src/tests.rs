@@ -194,6 +194,27 @@ fn every_bound_holds() {
     assert!(report.end == End::Complete && report.kept.is_none(), "too long to keep is not kept in part");
 }
 
+#[test]
+fn a_stream_that_fails_before_its_first_byte_is_not_opened() {
+    let idle = || Err(SourceFailed::Idle);
+    for (frames, failure) in [
+        (text(&[]), Failure::Truncated),
+        (text(&["", ""]), Failure::Truncated),
+        (vec![idle()], Failure::Source(SourceFailed::Idle)),
+        (vec![Ok(Vec::new()), idle()], Failure::Source(SourceFailed::Idle)),
+    ] {
+        assert_eq!(block_on(open(Script(frames.into_iter()))).map(|_| ()), Err(failure));
+    }
+}
+
+#[test]
+fn an_opened_stream_loses_nothing() {
+    let mut opened = block_on(open(Script(text(&["", ROLE, STOP, DONE_EVENT]).into_iter()))).unwrap();
+    let mut client = Client::default();
+    let report = block_on(relay(&mut opened, &mut client, OPTIONS, || 0));
+    assert_eq!((report.end, client.got), (End::Complete, [ROLE, STOP, DONE_EVENT].concat().into_bytes()));
+}
+
 proptest! {
     #[test]
     fn a_stream_cut_anywhere_is_never_passed_as_whole(cut in 0usize..600, frame in 1usize..50, reset in any::<bool>()) {

@@ -29,7 +29,7 @@ impl Models {
         Self { directory, embedder: Mutex::new(None) }
     }
 
-    async fn embed(&self, model: &str, texts: Vec<String>) -> Result<Vec<Vec<f32>>, wit::Error> {
+    async fn embed(&self, model: &str, texts: Vec<String>) -> Result<wit::EmbeddingsResult, wit::Error> {
         let mut slot = self.embedder.lock().await;
         if model != EMBEDDING_MODEL {
             return Err(wit::Error::ModelNotSupported);
@@ -39,9 +39,7 @@ impl Models {
             None => slot.insert(self.load(model).await?).clone(),
         };
         // The mutex is held until the end: Spin does one call at a time.
-        spawn_blocking(move || texts.iter().map(|text| embedder.embed(text).map_err(failed)).collect())
-            .await
-            .map_err(failed)?
+        spawn_blocking(move || embed_each(&embedder, &texts)).await.map_err(failed)?.map_err(failed)
     }
 
     async fn load(&self, model: &str) -> Result<Arc<minilm::Embedder>, wit::Error> {
@@ -64,6 +62,20 @@ impl Models {
         .map_err(failed)??;
         Ok(Arc::new(embedder))
     }
+}
+
+/// Each text by itself. Spin pads a batch to its longest text and counts the padding; of one text the count is the same.
+fn embed_each(embedder: &minilm::Embedder, texts: &[String]) -> Result<wit::EmbeddingsResult, minilm::Error> {
+    let mut result = wit::EmbeddingsResult {
+        embeddings: Vec::new(),
+        usage: wit::EmbeddingsUsage { prompt_token_count: 0 },
+    };
+    for text in texts {
+        result.embeddings.push(embedder.embed(text)?);
+        let tokens = u32::try_from(embedder.token_count(text)?).unwrap_or(u32::MAX);
+        result.usage.prompt_token_count = result.usage.prompt_token_count.saturating_add(tokens);
+    }
+    Ok(result)
 }
 
 fn failed(error: impl std::fmt::Display) -> wit::Error {
@@ -99,12 +111,7 @@ impl wit::Host for InstanceState {
         texts: Vec<String>,
     ) -> Result<wit::EmbeddingsResult, wit::Error> {
         self.check_model(&model)?;
-        let embeddings = self.component.models.embed(&model, texts).await?;
-        Ok(wit::EmbeddingsResult {
-            embeddings,
-            // Spin counts the tokens of the padded batch; the crate behind this does not tell.
-            usage: wit::EmbeddingsUsage { prompt_token_count: 0 },
-        })
+        self.component.models.embed(&model, texts).await
     }
 
     fn convert_error(&mut self, error: wit::Error) -> wasmtime::Result<wit::Error> {
