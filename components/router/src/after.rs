@@ -16,9 +16,9 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 /// How long the first entry waits for company. The platform spreads a load over many instances, each with a queue of its
-/// own, so each sees only some 100 requests per second: at 20 ms a batch held three of them, measured, at 50 ms eight. A
-/// limit learns of the real figure this much later, on the safe side.
-const LINGER: Duration = Duration::from_millis(50);
+/// own, so each sees only some 40 to 100 requests per second: at 50 ms a batch held two to eight of them, measured. A limit
+/// learns of the real figure this much later, on the safe side.
+const LINGER: Duration = Duration::from_millis(150);
 
 thread_local! {
     static QUEUE: RefCell<Queue> = RefCell::new(Queue::default());

@@ -31,25 +31,51 @@ pub trait Sink {
     async fn send(&mut self, data: Vec<u8>) -> Result<(), ClientGone>;
 }
 
-/// A source whose first bytes have arrived.
+/// A source whose answer has begun.
 #[derive(Debug)]
 pub struct Opened<S> {
     first: Option<Vec<u8>>,
     rest: S,
 }
 
-/// Waits for a stream's first bytes: until then nothing needs to be said to the client, so a failure can still be
-/// answered by another upstream, or by an honest status.
+/// Most bytes that are held back while an answer has not begun: many times what precedes one anywhere.
+const MAX_OPENING_BYTES: usize = 64 * 1024;
+
+/// Waits until a stream's answer has begun: its first text, or whatever else says that this is going to be all.
+///
+/// Until then nothing needs to be said to the client, so a failure can still be answered by another upstream, or by an
+/// honest status; and the role-only event that most providers send first travels with what follows it.
 ///
 /// # Errors
-/// [`Failure::Truncated`] when the stream ends without any, [`Failure::Source`] when it fails before.
+/// [`Failure::Truncated`] when the stream ends before, [`Failure::Source`] when it fails before.
 pub async fn open<S: Source>(mut source: S) -> Result<Opened<S>, Failure> {
-    loop {
-        match source.next().await? {
-            None => return Err(Failure::Truncated),
-            Some(bytes) if bytes.is_empty() => {}
-            Some(bytes) => return Ok(Opened { first: Some(bytes), rest: source }),
+    let (mut meter, mut splitter) = (Meter::new(false), Splitter::new(MAX_OPENING_BYTES));
+    let mut opening = Vec::new();
+    while let Some(bytes) = source.next().await? {
+        let begun = match splitter.push(&bytes) {
+            Ok(None) => false,
+            Ok(Some(block)) => sse::events(&block).any(|event| begins(&mut meter, event)),
+            Err(_) => true, // for the relay to refuse or to follow
+        };
+        opening.extend_from_slice(&bytes);
+        if begun || opening.len() > MAX_OPENING_BYTES {
+            return Ok(Opened { first: Some(opening), rest: source });
         }
+    }
+    // An end without `[DONE]` may still be whole, and the last event may lack its empty line.
+    if opening.is_empty() {
+        return Err(Failure::Truncated);
+    }
+    Ok(Opened { first: Some(opening), rest: source })
+}
+
+/// Whether the client should hear of the stream now.
+fn begins(meter: &mut Meter, event: &[u8]) -> bool {
+    match meter.observe(event) {
+        // A comment is a provider's sign of life, and should be ours.
+        Verdict::Forward => meter.generated_bytes() > 0 || meter.is_whole() || sse::data(event).is_none(),
+        Verdict::HoldBack => false,
+        Verdict::Done | Verdict::Error | Verdict::Malformed => true,
     }
 }
 

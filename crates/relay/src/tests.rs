@@ -208,6 +208,26 @@ fn a_stream_that_fails_before_its_first_byte_is_not_opened() {
 }
 
 #[test]
+fn an_answer_begins_with_its_first_text_or_what_says_that_there_will_be_none() {
+    for (what, frames, held) in [
+        ("text", text(&[ROLE, HELLO, STOP]), vec![ROLE, HELLO]),
+        ("a finish without text", text(&[ROLE, STOP, DONE_EVENT]), vec![ROLE, STOP]),
+        ("the end", text(&[DONE_EVENT, "x"]), vec![DONE_EVENT]),
+        ("an error", text(&[ROLE, ERROR, "x"]), vec![ROLE, ERROR]),
+        ("nonsense", text(&["data: {\n\n", "x"]), vec!["data: {\n\n"]),
+        ("a sign of life", text(&[": ping\n\n", ROLE]), vec![": ping\n\n"]),
+        ("a role, then nothing", text(&[ROLE]), vec![ROLE]),
+        ("half an event, then nothing", text(&["data: [DO"]), vec!["data: [DO"]),
+    ] {
+        let opened = block_on(open(Script(frames.into_iter()))).unwrap();
+        assert_eq!(String::from_utf8(opened.first.unwrap()).unwrap(), held.concat(), "{what}");
+    }
+    let endless: Vec<&str> = std::iter::repeat_n(ROLE, 2_000).collect();
+    let opened = block_on(open(Script(text(&endless).into_iter()))).unwrap();
+    assert!(opened.first.unwrap().len() <= MAX_OPENING_BYTES + ROLE.len());
+}
+
+#[test]
 fn an_opened_stream_loses_nothing() {
     let mut opened = block_on(open(Script(text(&["", ROLE, STOP, DONE_EVENT]).into_iter()))).unwrap();
     let mut client = Client::default();
