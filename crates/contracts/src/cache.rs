@@ -3,7 +3,8 @@
 /// `POST`: the body is the client's own request; consumer, team and model travel as headers.
 ///
 /// 200 with the finished answer (JSON, or SSE if the request asked to stream) and [`crate::headers::CACHED_USAGE`]
-/// on a hit; 204 with [`crate::headers::CACHE`] = `miss` and [`crate::headers::CACHE_KEY`], or = `bypass`, otherwise.
+/// on a hit; otherwise 204 with [`crate::headers::CACHE`] = `miss` and [`crate::headers::CACHE_KEY`], or = `bypass`,
+/// with the key if the fresh answer may be stored all the same.
 pub const LOOKUP_PATH: &str = "/lookup";
 
 /// `POST`: the body is the provider's answer as it was received, JSON or SSE by its `content-type`, whole;
