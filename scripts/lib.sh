@@ -36,7 +36,8 @@ build_components() {
     done
 }
 
-# build_native PACKAGE...
+# build_native PACKAGE... (in one go and always the same ones together: cargo unites the features of what it builds
+# together, and another set would compile their dependencies again)
 build_native() {
     local package arguments=()
     for package in "$@"; do arguments+=(-p "$package"); done
