@@ -110,6 +110,14 @@ def test_the_providers_own_error_in_a_stream_is_the_last_event(gateway, unique):
     assert gateway.record_of(response)["outcome"] == "upstream_error"
 
 
+def test_an_answer_that_the_provider_failed_to_begin_costs_nothing(gateway, unique):
+    response, text = gateway.stream("mock+error-in-stream=0", unique)
+    assert "error" in events(text)[-1]
+    record = gateway.record_of(response)
+    tokens = (record["prompt_tokens"], record["completion_tokens"], record["estimated"])
+    assert (record["outcome"], tokens) == ("upstream_error", (0, 0, False))
+
+
 def test_a_missing_done_after_a_finished_answer_is_made_good(gateway, unique):
     response, text = gateway.stream("mock+no-done", unique)
     assert events(text)[-1] == "[DONE]"

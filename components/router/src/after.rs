@@ -16,8 +16,8 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 /// How long the first entry waits for company. The platform spreads a load over many instances, each with a queue of its
-/// own, so each sees only some 40 to 100 requests per second: at 50 ms a batch held two to eight of them, measured. A limit
-/// learns of the real figure this much later, on the safe side.
+/// own, so each sees little of it: under 32 connections a batch held two to five requests at 50 ms, measured. A limit learns of the
+/// real figure this much later: until then the reservation stands, and what was used beyond it is not yet counted.
 const LINGER: Duration = Duration::from_millis(150);
 
 thread_local! {

@@ -223,9 +223,11 @@ async fn fill(
     };
     writer.end().await;
     ledger.first_content_at(report.first_content_at);
-    let spent = match report.usage {
-        Some(usage) => Spent::Counted(usage),
-        None => Spent::Generated { bytes: report.generated_bytes },
+    let spent = match (report.usage, &report.end) {
+        (Some(usage), _) => Spent::Counted(usage),
+        // A provider bills no answer that it failed to begin.
+        (None, End::Failed(_)) if report.generated_bytes == 0 => Spent::Nothing,
+        (None, _) => Spent::Generated { bytes: report.generated_bytes },
     };
     ledger.close(200, outcome, code, spent);
     if let (Some(key), Some(kept)) = (cache_key, report.kept) {

@@ -53,7 +53,8 @@ async fn variable(name: &'static str) -> Result<String, Cause> {
 /// Prints one line to the component's log.
 pub fn log(line: &str) {
     // Not `eprintln!`, which panics when standard error cannot be written to.
-    let _unheard = writeln!(std::io::stderr(), "router: {line}");
+    // And in one write, because several instances share it.
+    let _unheard = std::io::stderr().write_all(format!("router: {line}\n").as_bytes());
 }
 
 #[derive(Clone)]
@@ -89,7 +90,7 @@ impl Arrival {
 
 /// Prints one line to standard output.
 pub fn print(line: &str) {
-    let _unheard = writeln!(std::io::stdout(), "{line}");
+    let _unheard = std::io::stdout().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Waits.
