@@ -5,7 +5,9 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, StatusCode};
+
+use crate::header_text::HeaderText;
 
 /// Everything a model name asks for; the default is a plain, immediate, correct answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,9 +17,9 @@ pub struct Behaviour {
     /// `error.code` of a refusal by status, instead of the usual one for that status.
     pub error_code: Option<String>,
     /// Headers of a refusal by status only: `retry-after`, `retry-after-ms`.
-    pub retry_headers: Vec<(HeaderName, HeaderValue)>,
+    pub retry_headers: Vec<(HeaderName, HeaderText)>,
     /// Headers of every answer.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Vec<(HeaderName, HeaderText)>,
     /// Only the first so many requests suffer the faults named beside it (503 when none is).
     pub flaky_requests: Option<u32>,
     /// Delay before the response head, streaming or not.
@@ -30,6 +32,8 @@ pub struct Behaviour {
     pub delivery: Delivery,
     /// No TCP write and no body frame is larger than so many bytes.
     pub split_bytes: Option<NonZeroUsize>,
+    /// Send completions gzipped, whatever the client accepts.
+    pub gzip: bool,
 }
 
 /// A request that gets no completion.
@@ -43,6 +47,8 @@ pub enum Refusal {
     Silence,
     /// 200 with an HTML body, as a captive portal or a wrong base URL gives.
     NotJson,
+    /// 200 with a JSON error body, streaming or not.
+    ErrorWith200,
 }
 
 /// What the completion contains.
@@ -50,6 +56,10 @@ pub enum Refusal {
 pub struct AnswerShape {
     /// The alphabet of the text.
     pub alphabet: Alphabet,
+    /// From this token on (from 0) the text is another one than other models give.
+    pub differs_from: Option<u32>,
+    /// Continue a final message of the assistant even if the request does not ask for it in so many words.
+    pub continues_any_prefix: bool,
     /// Exact size of the text in bytes; `None` for the short default answer.
     pub text_bytes: Option<usize>,
     /// How many parallel tool calls to make if the request offers tools; 0 for none.
@@ -93,6 +103,12 @@ pub struct StreamShape {
     pub crlf: bool,
     /// A comment line before every event.
     pub comments: bool,
+    /// The data of every chunk in two lines.
+    pub multi_line: bool,
+    /// A byte order mark before the first event.
+    pub bom: bool,
+    /// The text begins again whenever it has ended, for ever.
+    pub runaway: bool,
 }
 
 /// The end of a stream that is never finished.
@@ -115,6 +131,8 @@ pub enum EarlyEndKind {
     Stall,
     /// `data: {"error":…}`, then the chunked body ends properly.
     ErrorEvent,
+    /// The same with `event: error` before it.
+    NamedErrorEvent,
 }
 
 /// How a non-streaming answer is put on the wire.

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::answer::Answer;
@@ -14,11 +14,12 @@ use crate::body::MockBody;
 use crate::completion;
 use crate::errors::ApiError;
 use crate::exchange::{Ending, Exchange};
+use crate::gzip::{self, Gzipped};
 use crate::memory::Memory;
 use crate::model_name;
 use crate::request::ChatRequest;
 use crate::respond;
-use crate::script::Step;
+use crate::script::{Script, Step};
 use crate::stable_hash::stable_hash;
 use crate::stream::AnswerStream;
 use crate::wire::Control;
@@ -68,8 +69,14 @@ pub async fn complete(
         Some(Refusal::Status(status)) => {
             let error = ApiError::with_status(status, model).with_code(behaviour.error_code.clone());
             let mut response = respond::error(&error, exchange);
-            response.headers_mut().extend(behaviour.retry_headers.iter().cloned());
+            let now = SystemTime::now();
+            let headers = behaviour.retry_headers.iter().map(|(name, text)| (name.clone(), text.at(now)));
+            response.headers_mut().extend(headers);
             response
+        }
+        Some(Refusal::ErrorWith200) => {
+            let error = ApiError::in_stream().with_code(behaviour.error_code.clone());
+            respond::error(&error, exchange)
         }
         Some(Refusal::NotJson) => {
             let html = "<!DOCTYPE html><html><head><title>Welcome</title></head><body>Sign in</body></html>";
@@ -86,8 +93,9 @@ pub async fn complete(
     if let Ok(id) = HeaderValue::from_str(&format!("req_{:016x}", stable_hash(body))) {
         response.headers_mut().insert("x-request-id", id);
     }
-    for (name, value) in behaviour.headers {
-        response.headers_mut().append(name, value);
+    let now = SystemTime::now();
+    for (name, text) in behaviour.headers {
+        response.headers_mut().append(name, text.at(now));
     }
     Ok(response)
 }
@@ -128,9 +136,12 @@ fn stream(
     control: Arc<Control>,
 ) -> Response<MockBody> {
     exchange.answer(StatusCode::OK, true);
-    let script = Box::new(AnswerStream::new(answer, behaviour.stream, is_usage_wanted));
+    let mut script: Script = Box::new(AnswerStream::new(answer, behaviour.stream, is_usage_wanted));
+    if behaviour.gzip {
+        script = Box::new(Gzipped::new(script));
+    }
     let body = MockBody::scripted(script, exchange, control, behaviour.split_bytes);
-    respond::with_type("text/event-stream; charset=utf-8", body)
+    encoded(respond::with_type("text/event-stream; charset=utf-8", body), behaviour)
 }
 
 fn whole(
@@ -139,9 +150,15 @@ fn whole(
     mut exchange: Exchange,
     control: Arc<Control>,
 ) -> Response<MockBody> {
-    let json = Bytes::from(completion::render(answer));
+    let mut json = Bytes::from(completion::render(answer));
+    if behaviour.gzip {
+        json = Bytes::from(gzip::whole(&json));
+    }
     let script: Vec<Step> = match behaviour.delivery {
-        Delivery::Whole => return respond::json(StatusCode::OK, json, exchange, behaviour.split_bytes),
+        Delivery::Whole => {
+            let response = respond::json(StatusCode::OK, json, exchange, behaviour.split_bytes);
+            return encoded(response, behaviour);
+        }
         Delivery::Chunked => vec![Step::send(json.clone())],
         Delivery::Truncated => vec![Step::send(json.slice(..json.len() / 2)), Step::Cut],
     };
@@ -150,6 +167,13 @@ fn whole(
     let mut response = respond::with_type(respond::JSON, body);
     if behaviour.delivery == Delivery::Truncated {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(json.len()));
+    }
+    encoded(response, behaviour)
+}
+
+fn encoded(mut response: Response<MockBody>, behaviour: &Behaviour) -> Response<MockBody> {
+    if behaviour.gzip {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response
 }

@@ -51,10 +51,37 @@ impl ApiError {
         out
     }
 
-    /// The same error with another `code`.
+    /// The same error with another `code`, and with the words that OpenAI and Azure have for it if it is a known one.
     #[must_use]
     pub fn with_code(mut self, code: Option<String>) -> Self {
-        self.body.code = code.or(self.body.code);
+        let Some(code) = code else { return self };
+        let (kind, param, message) = match code.as_str() {
+            "context_length_exceeded" => (
+                INVALID_REQUEST,
+                Some("messages"),
+                "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens. \
+                 Please reduce the length of the messages.",
+            ),
+            "content_filter" => (
+                INVALID_REQUEST,
+                Some("prompt"),
+                "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. \
+                 Please modify your prompt and retry.",
+            ),
+            "content_policy_violation" => {
+                (INVALID_REQUEST, None, "Your request was rejected as a result of our safety system.")
+            }
+            "insufficient_quota" => (
+                "insufficient_quota",
+                None,
+                "You exceeded your current quota, please check your plan and billing details.",
+            ),
+            _ => {
+                self.body.code = Some(code);
+                return self;
+            }
+        };
+        self.body = ErrorBody { message: message.to_owned(), kind, param, code: Some(code) };
         self
     }
 

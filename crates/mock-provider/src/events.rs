@@ -18,6 +18,9 @@ pub struct EventWriter {
     request_hash: u64,
     line_end: &'static str,
     has_comments: bool,
+    is_multi_line: bool,
+    /// A byte order mark is still to come.
+    owes_bom: bool,
     has_null_usage: bool,
     /// `{"id":…,"choices":[`, the same for every chunk.
     chunk_head: Vec<u8>,
@@ -40,6 +43,8 @@ impl EventWriter {
             request_hash: answer.request_hash,
             line_end: if shape.crlf { "\r\n" } else { "\n" },
             has_comments: shape.comments,
+            is_multi_line: shape.multi_line,
+            owes_bom: shape.bom,
             has_null_usage,
             chunk_head,
             scratch: Vec::with_capacity(512),
@@ -119,6 +124,9 @@ impl EventWriter {
 
     fn begin(&mut self) {
         self.scratch.clear();
+        if std::mem::take(&mut self.owes_bom) {
+            put(&mut self.scratch, "\u{feff}");
+        }
         if self.has_comments {
             put(&mut self.scratch, ": keepalive");
             put(&mut self.scratch, self.line_end);
@@ -140,6 +148,10 @@ impl EventWriter {
     fn begin_choice(&mut self, choice: usize) {
         self.begin();
         self.scratch.extend_from_slice(&self.chunk_head);
+        if self.is_multi_line {
+            put(&mut self.scratch, self.line_end);
+            put(&mut self.scratch, "data: ");
+        }
         put(&mut self.scratch, r#"{"index":"#);
         put_value(&mut self.scratch, &choice);
         put(&mut self.scratch, r#","delta":"#);

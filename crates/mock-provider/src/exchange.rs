@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
 
+use crate::logged_request::now_ms;
 pub use crate::memory::Ending;
 use crate::memory::{LoggedRequest, Memory};
 
@@ -68,6 +69,9 @@ impl Exchange {
         let Some(number) = self.entry else { return };
         self.memory.update(number, |entry| {
             entry.status = self.status;
+            if self.ending.is_some() && entry.ended.is_none() {
+                entry.ended_at_ms = Some(now_ms());
+            }
             entry.ended = self.ending;
             entry.chunks = self.chunks;
             entry.bytes = self.bytes;

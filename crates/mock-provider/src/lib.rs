@@ -21,6 +21,8 @@ mod deltas;
 mod errors;
 mod events;
 mod exchange;
+mod gzip;
+pub mod header_text;
 mod json;
 mod logged_request;
 mod memory;

@@ -33,6 +33,9 @@ pub struct LoggedRequest {
     pub body: Bytes,
     /// When the request was complete, in Unix milliseconds.
     pub received_at_ms: u64,
+    /// When it ended (for `client_gone`: when the client was seen to close), in Unix milliseconds; `None` while it is
+    /// under way.
+    pub ended_at_ms: Option<u64>,
     /// Status of the answer; `None` while there is none.
     pub status: Option<u16>,
     /// How it ended; `None` while it is under way.
@@ -57,13 +60,13 @@ impl LoggedRequest {
                 })
                 .or_insert_with(|| value.into_owned());
         }
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             method: request.method.to_string(),
             path: request.uri.to_string(),
             headers,
             body,
-            received_at_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+            received_at_ms: now_ms(),
+            ended_at_ms: None,
             status: None,
             ended: None,
             chunks: 0,
@@ -75,6 +78,12 @@ impl LoggedRequest {
     pub fn json(&self) -> Option<serde_json::Value> {
         serde_json::from_slice(&self.body).ok()
     }
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn serialize_body<S: Serializer>(body: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {

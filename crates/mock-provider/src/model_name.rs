@@ -8,10 +8,11 @@ use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, StatusCode};
 use thiserror::Error;
 
 use crate::behaviour::{Alphabet, Behaviour, Delivery, EarlyEnd, EarlyEndKind, Refusal};
+use crate::header_text::HeaderText;
 use crate::text::TOKEN_BYTES;
 
 /// The longest answer one can ask for: enough to test a bound on answers, too little to exhaust the machine.
@@ -75,6 +76,7 @@ fn apply(behaviour: &mut Behaviour, word: &Word<'_>) -> Result<(), ModelNameErro
         }
         "reset" => word.set_flag_once(&mut behaviour.refusal, Refusal::Reset)?,
         "silence" => word.set_flag_once(&mut behaviour.refusal, Refusal::Silence)?,
+        "error-200" => word.set_flag_once(&mut behaviour.refusal, Refusal::ErrorWith200)?,
         "not-json" => word.set_flag_once(&mut behaviour.refusal, Refusal::NotJson)?,
         "code" => behaviour.error_code = Some(word.text("an error code")?.to_owned()),
         "retry-after" | "retry-after-ms" => behaviour.retry_headers.push(word.header(word.key, word.value)?),
@@ -97,6 +99,8 @@ fn apply(behaviour: &mut Behaviour, word: &Word<'_>) -> Result<(), ModelNameErro
         }
         "tool" if word.value.is_none() => answer.tool_calls = 1,
         "tool" => answer.tool_calls = u8::try_from(word.number(1..=16)?).unwrap_or(u8::MAX),
+        "differs" => answer.differs_from = Some(word.count()?),
+        "prefill" => answer.continues_any_prefix = word.flag()?,
         "content-filter" => answer.content_filter = word.flag()?,
         "reasoning" => answer.reasoning_tokens = word.count()?.into(),
         "cached" => answer.cached_tokens = word.count()?.into(),
@@ -108,13 +112,18 @@ fn apply(behaviour: &mut Behaviour, word: &Word<'_>) -> Result<(), ModelNameErro
         "clean-cut" => word.end_early(&mut stream.early_end, EarlyEndKind::CleanCut)?,
         "stall" => word.end_early(&mut stream.early_end, EarlyEndKind::Stall)?,
         "error-in-stream" => word.end_early(&mut stream.early_end, EarlyEndKind::ErrorEvent)?,
+        "event-error" => word.end_early(&mut stream.early_end, EarlyEndKind::NamedErrorEvent)?,
         "malformed" => stream.malformed_chunk = Some(word.number(1..=u64::from(u32::MAX))?),
         "no-done" => stream.no_done = word.flag()?,
         "crlf" => stream.crlf = word.flag()?,
         "comments" => stream.comments = word.flag()?,
+        "multi-line" => stream.multi_line = word.flag()?,
+        "bom" => stream.bom = word.flag()?,
+        "runaway" => stream.runaway = word.flag()?,
 
         "chunked" => word.deliver(&mut behaviour.delivery, Delivery::Chunked)?,
         "truncated-json" => word.deliver(&mut behaviour.delivery, Delivery::Truncated)?,
+        "gzip" => behaviour.gzip = word.flag()?,
         "split" => behaviour.split_bytes = NonZeroUsize::new(word.size(1 << 20)?),
         _ => return Err(ModelNameError::UnknownWord(word.key.to_owned())),
     }
@@ -181,10 +190,9 @@ impl<'a> Word<'a> {
             .ok_or_else(|| self.bad("a time of at most an hour, such as 250us, 50ms or 2s"))
     }
 
-    fn header(&self, name: &str, value: Option<&str>) -> Result<(HeaderName, HeaderValue), ModelNameError> {
+    fn header(&self, name: &str, value: Option<&str>) -> Result<(HeaderName, HeaderText), ModelNameError> {
         let name = HeaderName::from_bytes(name.as_bytes()).ok();
-        let value =
-            value.filter(|value| !value.is_empty()).and_then(|value| HeaderValue::from_str(value).ok());
+        let value = value.and_then(HeaderText::parse);
         name.zip(value).ok_or_else(|| self.bad("a header value (for `header`, name:value)"))
     }
 

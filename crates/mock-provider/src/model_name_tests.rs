@@ -22,9 +22,9 @@ fn words_set_what_they_name() {
 
     let refusal = parse("mock-a+status=503+retry-after=2+code=busy+header=x-y:a:b").unwrap();
     assert_eq!(refusal.refusal, Some(Refusal::Status(StatusCode::SERVICE_UNAVAILABLE)));
-    assert_eq!(refusal.retry_headers[0].1, "2");
+    assert_eq!(Some(&refusal.retry_headers[0].1), HeaderText::parse("2").as_ref());
     assert_eq!(refusal.error_code.as_deref(), Some("busy"));
-    assert_eq!(refusal.headers[0].1, "a:b");
+    assert_eq!(Some(&refusal.headers[0].1), HeaderText::parse("a:b").as_ref());
 
     let cut = parse("mock+cut=3+split=2").unwrap();
     assert_eq!(cut.stream.early_end, Some(EarlyEnd { after_chunks: 3, kind: EarlyEndKind::Cut }));
@@ -87,6 +87,10 @@ fn refusals_name_the_word() {
         ("mock+tokens=3+text=12", "text=12"),
         ("mock+header=no-colon", "header=no-colon"),
         ("mock+retry-after=", "retry-after="),
+        ("mock+retry-after=@tomorrow", "retry-after=@tomorrow"),
+        ("mock+error-200+silence", "silence"),
+        ("mock+event-error=1+cut=2", "cut=2"),
+        ("mock+gzip=9", "gzip=9"),
         ("mock+retry-after=a\nb", "retry-after=a\nb"),
     ] {
         let error = parse(model).expect_err(model).to_string();

@@ -38,6 +38,8 @@ pub struct ChatRequest<'a> {
     max_completion_tokens: Option<i64>,
     #[serde(default)]
     n: Option<i64>,
+    #[serde(default)]
+    continue_final_message: Option<bool>,
     /// `tools`, unread: only a model that is asked for tool calls looks into it.
     #[serde(borrow, default)]
     pub tools: Option<&'a RawValue>,
@@ -85,6 +87,15 @@ impl ChatRequest<'_> {
         limit.ok_or(OutOfRange { parameter, expected: "a value >= 1" })
     }
 
+    /// The beginning of the answer that the request wants continued: its last message, if that is the assistant's and
+    /// the request says so (`continue_final_message` as vLLM has it, `prefix` as DeepSeek and Mistral), or if
+    /// `any_prefix` makes that the rule (as Anthropic does).
+    pub fn prefill(&self, any_prefix: bool) -> Option<&str> {
+        let prefix = self.messages.as_ref()?.final_assistant_message.as_ref()?;
+        let is_wanted = any_prefix || prefix.is_marked || self.continue_final_message == Some(true);
+        is_wanted.then_some(&*prefix.text)
+    }
+
     /// How many choices are wanted.
     ///
     /// # Errors
@@ -125,8 +136,18 @@ pub struct Conversation<'a> {
     pub prompt_tokens: u64,
     /// Text of the last message of the user, empty if there is none.
     pub last_user_message: Cow<'a, str>,
+    /// The last message, if it is the assistant's.
+    pub final_assistant_message: Option<FinalAssistantMessage<'a>>,
     /// True if the last message is the result of a tool.
     pub ends_with_tool_result: bool,
+}
+
+/// A conversation's last message, when the assistant said it.
+#[derive(Debug, Default)]
+pub struct FinalAssistantMessage<'a> {
+    text: Cow<'a, str>,
+    /// It has `"prefix":true`.
+    is_marked: bool,
 }
 
 #[derive(Deserialize)]
@@ -135,6 +156,8 @@ struct Message<'a> {
     role: Text<'a>,
     #[serde(borrow, default)]
     content: Content<'a>,
+    #[serde(default)]
+    prefix: Option<bool>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Conversation<'a> {
@@ -151,8 +174,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Conversation<'a> {
                 while let Some(message) = messages.next_element::<Message<'de>>()? {
                     seen.prompt_tokens += TOKENS_PER_MESSAGE + message.content.tokens();
                     seen.ends_with_tool_result = message.role.0 == "tool";
-                    if message.role.0 == "user" {
-                        seen.last_user_message = message.content.text;
+                    seen.final_assistant_message = None;
+                    match &*message.role.0 {
+                        "user" => seen.last_user_message = message.content.text,
+                        "assistant" => {
+                            let is_marked = message.prefix == Some(true);
+                            let text = message.content.text;
+                            seen.final_assistant_message = Some(FinalAssistantMessage { text, is_marked });
+                        }
+                        _ => {}
                     }
                 }
                 Ok(seen)

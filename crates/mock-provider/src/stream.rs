@@ -73,6 +73,10 @@ impl AnswerStream {
             EarlyEndKind::Stall => Some(Step::Stall),
             EarlyEndKind::CleanCut => None,
             EarlyEndKind::ErrorEvent => Some(Step::send(self.writer.other(&ApiError::in_stream().render()))),
+            EarlyEndKind::NamedErrorEvent => {
+                let error = ApiError::in_stream().render();
+                Some(Step::send([b"event: error\n".as_slice(), &self.writer.other(&error)].concat()))
+            }
         }
     }
 
@@ -126,7 +130,12 @@ impl Iterator for AnswerStream {
                         return self.content_step(place);
                     }
                     let Some(place) = self.cursor.next_place(&self.choices) else {
-                        self.phase = Phase::Finish(0);
+                        let has_content = self.content_chunks_sent > 0;
+                        if self.shape.runaway && has_content {
+                            self.cursor = Cursor::default();
+                        } else {
+                            self.phase = Phase::Finish(0);
+                        }
                         continue;
                     };
                     if let Some(due) = self.due_time(place) {

@@ -68,7 +68,19 @@ pub fn answer_text(shape: &AnswerShape, last_user_message: &str, choice: u64) ->
             text.push_str(filler.trim_end());
         }
     }
+    if let Some(token) = shape.differs_from {
+        differ(&mut text, usize::try_from(token).unwrap_or(usize::MAX).saturating_mul(TOKEN_BYTES));
+    }
     text
+}
+
+/// Makes `text` another one from this byte on, of the same size.
+fn differ(text: &mut String, from: usize) {
+    let (size, kept) = (text.len(), text.floor_char_boundary(from));
+    text.truncate(kept);
+    while text.len() < size {
+        text.push('~');
+    }
 }
 
 /// Makes `text` exactly `bytes` long, with dots where the next character would not fit.
@@ -117,6 +129,15 @@ mod tests {
                 prop_assert_eq!(answer_text(&shape, &message, 0).len(), bytes);
             }
         }
+    }
+
+    #[test]
+    fn a_text_that_differs_agrees_up_to_that_token() {
+        let plain = answer_text(&AnswerShape { text_bytes: Some(400), ..AnswerShape::default() }, "hi", 0);
+        let shape = AnswerShape { text_bytes: Some(400), differs_from: Some(5), ..AnswerShape::default() };
+        let other = answer_text(&shape, "hi", 0);
+        assert_eq!((other.len(), &other[..20]), (400, &plain[..20]));
+        assert!(other[20..].chars().all(|c| c == '~'));
     }
 
     #[test]

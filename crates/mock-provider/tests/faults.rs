@@ -253,3 +253,132 @@ async fn content_filter_is_a_finish_reason() {
             .contains(r#""finish_reason":"content_filter""#)
     );
 }
+
+#[tokio::test]
+async fn a_marked_prefix_is_continued_by_any_mock_and_an_unmarked_one_only_where_the_name_says_so() {
+    let mock = start();
+    let text = post(&mock, &streamed("mock-a+text=multibyte+tokens=30")).await.content(0);
+    let (said, rest) = text.split_at(text.floor_char_boundary(50));
+    let plain = json!({"role": "assistant", "content": said});
+    let marked = json!({"role": "assistant", "content": said, "prefix": true});
+    let model = "mock-b+text=multibyte+tokens=30";
+    for (model, last, extra, expected) in [
+        (model, plain.clone(), json!({"stream": true}), &text[..]),
+        (model, marked, json!({"stream": true}), rest),
+        (model, plain.clone(), json!({"stream": true, "continue_final_message": true}), rest),
+        ("mock-b+text=multibyte+tokens=30+prefill", plain, json!({"stream": true}), rest),
+    ] {
+        let answer = post(&mock, &request_with(model, last, extra)).await;
+        assert_eq!(answer.content(0), expected, "{model}");
+    }
+    let other = json!({"role": "assistant", "content": "something else", "prefix": true});
+    assert_eq!(post(&mock, &request_with(model, other, json!({"stream": true}))).await.content(0), text);
+    let differing = post(&mock, &streamed("mock-c+text=multibyte+tokens=30+differs=3")).await.content(0);
+    assert_eq!(differing.get(..12), text.get(..12));
+    assert_ne!(differing, text);
+}
+
+fn gunzip(bytes: &[u8]) -> (Vec<u8>, bool) {
+    let mut out = Vec::new();
+    let ended = std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(bytes), &mut out).is_ok();
+    (out, ended)
+}
+
+#[tokio::test]
+async fn gzipped_answers_hold_the_same_and_streams_are_flushed_with_every_event() {
+    let mock = start();
+    let plain = post(&mock, &streamed("mock-a+tokens=10")).await;
+    let answer = post(&mock, &streamed("mock-b+tokens=10+gzip")).await;
+    assert_eq!(answer.header("content-encoding"), Some("gzip"));
+    let (body, ended) = gunzip(&answer.body);
+    let events = body.windows(2).filter(|pair| pair == b"\n\n").count();
+    assert_eq!((events, ended), (plain.data().len(), true));
+    // After the second frame, whatever is missing, two events are there.
+    let (body, ended) = gunzip(&answer.frames[..2].concat());
+    assert_eq!((body.windows(2).filter(|pair| pair == b"\n\n").count(), ended), (2, false));
+
+    let cut = post(&mock, &streamed("mock-b+tokens=10+gzip+cut=3")).await;
+    assert_eq!((cut.end, gunzip(&cut.body).1), (End::Closed, false));
+
+    let whole = post(&mock, &chat("mock+gzip", json!({}))).await;
+    assert_eq!(whole.header("content-encoding"), Some("gzip"));
+    assert!(serde_json::from_slice::<Value>(&gunzip(&whole.body).0).unwrap()["choices"].is_array());
+}
+
+#[tokio::test]
+async fn errors_within_a_200_come_as_json_or_as_a_named_event() {
+    let mock = start();
+    for request in [chat("mock+error-200+code=busy", json!({})), streamed("mock+error-200+code=busy")] {
+        let answer = post(&mock, &request).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+        assert_eq!(answer.json()["error"]["code"], "busy");
+    }
+    let answer = post(&mock, &streamed("mock+tokens=10+event-error=2")).await;
+    assert_eq!((answer.end, answer.content_chunks()), (End::Complete, 2));
+    let (_, last) = answer.text().split_once("event: error\ndata: {\"error\":").unwrap();
+    assert_eq!(last.matches("data:").count(), 0);
+}
+
+#[tokio::test]
+async fn known_codes_come_with_the_providers_words() {
+    let mock = start();
+    for (code, words) in [
+        ("context_length_exceeded", "maximum context length"),
+        ("content_filter", "content management policy"),
+        ("content_policy_violation", "safety system"),
+        ("insufficient_quota", "current quota"),
+    ] {
+        let error = post(&mock, &chat(&format!("mock+status=400+code={code}"), json!({}))).await.json();
+        assert_eq!(error["error"]["code"], code);
+        assert!(error["error"]["message"].as_str().unwrap().contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_runaway_stream_goes_on_until_its_client_leaves() {
+    let mock = start();
+    let mut client = Client::connect(&mock).await;
+    let request = streamed("mock+tokens=3+runaway");
+    client.write("POST", "/v1/chat/completions", "", &request.to_string()).await;
+    client.read_until("data:").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(client);
+    let logged = last_ended(&mock).await;
+    assert_eq!(logged.ended, Some(Ending::ClientGone));
+    assert!(logged.chunks > 30, "{} chunks", logged.chunks);
+}
+
+#[tokio::test]
+async fn the_log_says_when_the_client_was_seen_to_leave() {
+    let mock = start();
+    for model in ["mock+silence", "mock+stall=1", "mock+gap=1s"] {
+        let mut client = Client::connect(&mock).await;
+        client.write("POST", "/v1/chat/completions", "", &streamed(model).to_string()).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(mock.log().last().unwrap().ended_at_ms, None);
+        drop(client);
+        let logged = last_ended(&mock).await;
+        let after_ms = logged.ended_at_ms.unwrap() - logged.received_at_ms;
+        assert!((190..1000).contains(&after_ms), "{model}: {after_ms} ms");
+    }
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_and_data_in_two_lines() {
+    let mock = start();
+    let answer = post(&mock, &streamed("mock+tokens=2+bom+multi-line")).await;
+    assert_eq!(answer.text().matches('\u{feff}').count(), 1);
+    assert!(answer.body.starts_with("\u{feff}data: {".as_bytes()));
+    assert_eq!(answer.text().matches("\ndata: {\"index\":0").count(), 4, "role, two tokens, finish");
+}
+
+#[tokio::test]
+async fn moments_in_headers_are_counted_from_now() {
+    let mock = start();
+    let model = "mock+status=429+retry-after=@http-date(30)+header=x-ratelimit-reset-requests:@epoch(30)";
+    let answer = post(&mock, &chat(model, json!({}))).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let reset: u64 = answer.header("x-ratelimit-reset-requests").unwrap().parse().unwrap();
+    assert!((29..=30).contains(&(reset - now)), "{reset} {now}");
+    assert!(answer.header("retry-after").unwrap().ends_with(" GMT"));
+}

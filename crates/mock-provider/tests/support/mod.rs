@@ -25,6 +25,13 @@ pub fn chat(model: &str, extra: Value) -> Value {
     body
 }
 
+/// The same with one more message at the end.
+pub fn request_with(model: &str, last: Value, extra: Value) -> Value {
+    let mut body = chat(model, extra);
+    body["messages"].as_array_mut().unwrap().push(last);
+    body
+}
+
 /// How a response ended on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
