@@ -89,8 +89,11 @@ async fn attempt(
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
     }
-    let body = request.upstream_body(original, deployment.model.as_deref());
-    let outgoing = Outgoing { method: Method::POST, uri, headers, body, peer: Peer::Server(model.timeouts) };
+    // The client may have asked under an alias, which the backend does not know.
+    let own_name = Some(model.name.as_str()).filter(|name| *name != "*");
+    let body = request.upstream_body(original, deployment.model.as_deref().or(own_name));
+    let outgoing =
+        Outgoing { method: Method::POST, uri, headers, body, peer: Peer::Server(model.settings.timeouts) };
     let incoming = match host::send(outgoing).await {
         Ok(incoming) => incoming,
         Err(failed) => return Given::Nothing(failed),

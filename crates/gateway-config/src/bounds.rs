@@ -5,6 +5,9 @@ use crate::fields::Fields;
 /// Keys of `[bounds]`.
 pub(crate) const KEYS: &[&str] = &["request_bytes", "response_bytes"];
 
+/// What a cap may be, in bytes.
+pub(crate) const BYTES: std::ops::RangeInclusive<u64> = MIN_BYTES..=MAX_BYTES;
+
 const MIN_BYTES: u64 = 1 << 10;
 /// Half of the memory that a component has where it has least (128 MiB).
 const MAX_BYTES: u64 = 64 << 20;
@@ -29,7 +32,7 @@ pub(crate) fn read(root: &Fields<'_, '_>) -> Bounds {
     let defaults = Bounds::default();
     let Some(table) = root.table("bounds", KEYS) else { return defaults };
     let bytes = |key, default| {
-        let bytes = table.integer(key, MIN_BYTES..=MAX_BYTES).and_then(|bytes| usize::try_from(bytes).ok());
+        let bytes = table.integer(key, BYTES).and_then(|bytes| usize::try_from(bytes).ok());
         bytes.unwrap_or(default)
     };
     Bounds {

@@ -48,7 +48,7 @@ pub fn check(gateway: &str, secrets: &str, plain: PlainVariables<'_>) -> Result<
         return report.finish(Summary::default());
     };
     let root = document.root(&report);
-    let router = router::read(&document, secrets, plain, &report);
+    let mut router = router::read(&document, secrets, plain, &report);
     let is_router_sound = report.len() == 0;
     let limiter = limits::read(&root);
     if report.len() == 0 {
@@ -58,6 +58,9 @@ pub fn check(gateway: &str, secrets: &str, plain: PlainVariables<'_>) -> Result<
     let usage = usage::read(&root);
     if is_router_sound {
         refuse_prices_without_use(&usage, &router, &report);
+        if router.needs_prices() {
+            router.take_prices(usage.pricing.clone(), &report);
+        }
     }
     let plain_http_origins = plain_http_origins(&router);
     if plain_http_origins.len() > PLAIN_HTTP_ORIGINS_MAX {

@@ -213,9 +213,7 @@ fn read_models(fields: &Fields<'_, '_>, models: &Models<'_>) -> Option<Vec<Strin
         if name == "*" {
             fields.report().add(path, "is \"*\"; leave models out to allow every model");
         } else if !models.can_serve(name) {
-            fields
-                .report()
-                .add(path, unknown_name(name, "the name of a model", models.names.keys().copied()));
+            fields.report().add(path, unknown_name(name, "the name of a model", models.known()));
         } else {
             names.push(name.to_owned());
         }

@@ -6,8 +6,20 @@ use std::cell::RefCell;
 use toml::de::DeTable;
 
 /// Sections that a `gateway` document may have.
-pub(crate) const SECTIONS: &[&str] =
-    &["backends", "models", "consumers", "limits", "limiter", "cache", "pricing", "logging", "bounds"];
+pub(crate) const SECTIONS: &[&str] = &[
+    "backends",
+    "models",
+    "consumers",
+    "limits",
+    "limiter",
+    "cache",
+    "pricing",
+    "logging",
+    "bounds",
+    "defaults",
+    "routes",
+    "regions",
+];
 
 /// Syntax errors that are told one by one: a file that is no TOML at all has one on every line.
 const SYNTAX_ERRORS_MAX: usize = 20;

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::document::SECTIONS;
-use crate::{backends, bounds, cache, consumers, limits, models, pricing, usage};
+use crate::{
+    backends, bounds, breaker, cache, consumers, deployments, fallbacks, health_check, limits, models,
+    pricing, retries, routes, settings, timeouts, usage,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
@@ -12,8 +15,16 @@ fn keys() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     [
         ("[[backends]]", backends::KEYS),
         ("[[models]]", models::KEYS),
-        ("[[models.deployments]]", models::DEPLOYMENT_KEYS),
-        ("[models.timeouts]", models::TIMEOUT_KEYS),
+        ("[[models.deployments]]", deployments::KEYS),
+        ("[[models.fallbacks]]", fallbacks::KEYS),
+        ("[models.timeouts]", timeouts::KEYS),
+        ("[models.retries]", retries::KEYS),
+        ("[models.breaker]", breaker::KEYS),
+        ("[models.health_check]", health_check::KEYS),
+        ("[defaults]", settings::KEYS),
+        ("[[routes]]", routes::KEYS),
+        ("[routes.mirror]", routes::MIRROR_KEYS),
+        ("[regions]", &[]),
         ("[[consumers]]", consumers::KEYS),
         ("[[limits]]", limits::KEYS),
         ("[limiter]", limits::LIMITER_KEYS),
@@ -52,6 +63,13 @@ fn the_manual_lists_every_key_and_no_other() {
             keys().keys().any(|heading| heading.trim_matches(['[', ']']).starts_with(section)),
             "{section}"
         );
+    }
+}
+
+#[test]
+fn what_stands_in_defaults_stands_in_a_model_too() {
+    for key in settings::KEYS {
+        assert!(models::KEYS.contains(key), "{key}");
     }
 }
 

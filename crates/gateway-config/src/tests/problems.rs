@@ -5,7 +5,7 @@ use super::*;
 /// [`FULL`] with `from` replaced by `to`, the path of the one problem that it then has, and a part of its text.
 const CASES: &[(&str, &str, &str, &str)] = &[
     // Unknown keys, at every level
-    ("[cache]", "[routes]\n[cache]", "routes", "is not a section of the document; allowed: backends, models"),
+    ("[cache]", "[guards]\n[cache]", "guards", "is not a section of the document; allowed: backends, models"),
     ("[cache]", "[cach]\n[cache]", "cach", "did you mean \"cache\"?"),
     ("provider =", "provder =", "backends[0].provder", "[[backends]]; allowed: id, provider"),
     (
@@ -134,6 +134,162 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "models[0].deployments[2]",
         "same backend and model as models[0].deployments[0]",
     ),
+    // Settings
+    (
+        "strategy = \"least_busy\"",
+        "strategy = \"least-busy\"",
+        "defaults.strategy",
+        "is not a strategy; there is \"round_robin\"",
+    ),
+    ("strategy = \"session\"", "", "models[2].session_key", "belongs to strategy = \"session\""),
+    ("header:X-Session", "header:x y", "models[2].session_key", "\"cookie:<name>\""),
+    ("header:X-Session", "request", "models[2].session_key", "another one each time"),
+    ("\"continue\"", "\"retry\"", "models[2].mid_stream", "there is \"error\", \"continue\""),
+    ("buffer = true", "buffer = 1", "models[2].buffer", "must be true or false"),
+    ("keepalive_ms = 5_000", "keepalive_ms = 60_001", "models[2].keepalive_ms", "from 0 to 60000"),
+    ("response_bytes = 4_096", "response_bytes = 1", "models[2].response_bytes", "from 1024 to 67108864"),
+    ("max_attempts = 4", "max_attempts = 11", "models[2].retries.max_attempts", "from 1 to 10"),
+    ("\"5xx\"", "\"7xx\"", "models[2].retries.statuses[1]", "is \"7xx\", must be a status"),
+    (
+        "failure_ratio = 0.25",
+        "failure_ratio = 0",
+        "models[2].breaker.failure_ratio",
+        "must be above 0 and at most 1",
+    ),
+    (
+        "trip_duration_s = 9",
+        "trip_duration = 9",
+        "models[2].breaker.trip_duration",
+        "did you mean \"trip_duration_s\"?",
+    ),
+    ("path = \"/health\"", "path = \"health\"", "models[2].health_check.path", "must begin with /"),
+    ("total_ms = 300_000", "total_ms = 3_600_001", "defaults.timeouts.total_ms", "from 1 to 3600000"),
+    ("[defaults]", "[defaults]\nname = \"x\"", "defaults.name", "is not a key of [defaults]"),
+    (
+        "supports = [\"prefill\"]",
+        "supports = [\"tools\"]",
+        "models[1].deployments[0].supports[0]",
+        "there is \"prefill\"",
+    ),
+    (
+        "capacity_tokens_per_minute = 90_000",
+        "capacity_tokens_per_minute = 0",
+        "models[1].deployments[0].capacity_tokens_per_minute",
+        "from 1 to",
+    ),
+    (
+        "region = \"eu-west\"",
+        "region = \"eu west\"",
+        "models[1].deployments[0].region",
+        "must be 1 to 64 characters",
+    ),
+    ("eu = [\"eu-west\", \"us\"]", "eu = [\"us\", \"US\"]", "regions.eu[1]", "is \"US\" again"),
+    ("eu = [\"eu-west\", \"us\"]", "eu = \"us\"", "regions.eu", "must be a list of strings"),
+    // Aliases and fallbacks
+    (
+        "\"best\", \"gpt-4\"",
+        "\"best\", \"best\", \"gpt-4\"",
+        "models[2].aliases[1]",
+        "which models[2] has too",
+    ),
+    (
+        "\"best\", \"gpt-4\"",
+        "\"fast\", \"gpt-4\"",
+        "models[2].aliases[0]",
+        "is \"fast\", which models[1] has too",
+    ),
+    ("\"best\", \"gpt-4\"", "\"\", \"gpt-4\"", "models[2].aliases[0]", "must be 1 to 128 characters"),
+    (
+        "to = \"gpt-4o\"\non",
+        "to = \"gpt-4\"\non",
+        "models[2].fallbacks[0].to",
+        "is the model itself; a fallback is another pool",
+    ),
+    ("to = \"gpt-4o\"\non", "to = \"gtp-4o\"\non", "models[2].fallbacks[0].to", "did you mean \"gpt-4o\"?"),
+    ("to = \"gpt-4o\"\non", "on", "models[2].fallbacks[0].to", "is missing"),
+    ("on = [\"any\"]", "on = [\"all\"]", "models[2].fallbacks[1].on[0]", "there is \"context_window\""),
+    ("on = [\"any\"]", "on = []", "models[2].fallbacks[1].on", "is empty"),
+    ("on = [\"any\"]", "", "models[2].fallbacks[1].on", "is missing; [\"any\"]"),
+    (
+        "on = [\"any\"]",
+        "on = [\"rate_limit\"]",
+        "models[2].fallbacks[1].on",
+        "is covered by the fallback to \"gpt-4o\" before",
+    ),
+    (
+        "name = \"fast\"",
+        "name = \"fast\"\nfallbacks = [{ to = \"best\", on = [\"any\"] }]",
+        "models[2].fallbacks[1].to",
+        "leads back to where it starts: steady → fast → steady",
+    ),
+    // Routes
+    ("name = \"canary\"", "", "routes[0].name", "is missing"),
+    (
+        "share_key = \"user\"\nto = \"fast\"",
+        "share_key = \"user\"\nto = \"fass\"",
+        "routes[0].to",
+        "did you mean \"fast\"?",
+    ),
+    (
+        "share_key = \"user\"\nto = \"fast\"\nmirror = { to = \"gpt-4o\", share = 0.05 }",
+        "share_key = \"user\"",
+        "routes[0].to",
+        "must lead to another model, or mirror",
+    ),
+    (
+        "mirror = { to = \"gpt-4o\", share = 0.05 }",
+        "mirror = { share = 0.05 }",
+        "routes[0].mirror.to",
+        "is missing",
+    ),
+    (
+        "mirror = { to = \"gpt-4o\", share = 0.05 }",
+        "mirror = { to = \"gpt-4o\", share = 2 }",
+        "routes[0].mirror.share",
+        "above 0 and at most 1",
+    ),
+    ("models = [\"gpt-4\"]", "models = [\"gpt-5\"]", "routes[0].models[0]", "is not the name of a model"),
+    ("models = [\"gpt-4\"]", "models = [\"gpt-4\", \"best\"]", "routes[0].models[1]", "is \"best\" again"),
+    (
+        "consumers = [\"alice\"]",
+        "consumers = [\"carol\"]",
+        "routes[0].consumers[0]",
+        "is not the id of a consumer; there is \"alice\", \"bob\", \"dora\"",
+    ),
+    ("teams = [\"platform\"]", "teams = [\"sales\"]", "routes[0].teams[0]", "is not the team of a consumer"),
+    ("apps = [\"console\"]", "apps = []", "routes[0].apps", "would match nothing"),
+    (
+        "tags = [\"beta\"]\nheaders",
+        "tags = [\"prod\"]\nheaders",
+        "routes[0].tags[0]",
+        "is not a tag of a consumer; there is \"beta\", \"eu\", \"trial\"",
+    ),
+    (
+        "X-Tier = \"gold\"",
+        "Authorization = \"Bearer x\"",
+        "routes[0].headers.Authorization",
+        "holds a credential",
+    ),
+    ("X-Tier = \"gold\"", "\"x y\" = \"gold\"", "routes[0].headers.\"x y\"", "is not the name of a header"),
+    (
+        "max_prompt_tokens = 1_000",
+        "max_prompt_tokens = 9",
+        "routes[0].max_prompt_tokens",
+        "is below min_prompt_tokens",
+    ),
+    (
+        "features = [\"vision\", \"tools\"]",
+        "features = [\"images\"]",
+        "routes[0].features[0]",
+        "is not a feature",
+    ),
+    ("share = 0.1\n", "", "routes[0].share_key", "there is no share"),
+    (
+        "[[routes]]",
+        "[[routes]]\nname = \"all\"\nto = \"fast\"\n[[routes]]",
+        "routes[1]",
+        "never applies: routes[0] before it takes every request",
+    ),
     // Consumers
     ("id = \"bob\"", "id = \"alice\"", "consumers[1].id", "which consumers[0] has too"),
     (
@@ -197,12 +353,6 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     // Limits that would decide nothing of their own
     ("name = \"by-team\"", "name = \"everything\"", "limits[1].name", "which limits[0] has too"),
     (
-        "team = \"research\"",
-        "",
-        "limits[0].counter_key",
-        "has \"team\", which no consumer has, so it would tell no requests apart",
-    ),
-    (
         "counter_key = []",
         "counter_key = [\"team\", \"model\"]",
         "limits[1].counter_key",
@@ -244,8 +394,8 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "write 0 for what costs nothing",
     ),
     // Syntax
-    ("ttl_s = 60", "ttl_s = ", "gateway", "line 72, column 9: not TOML: "),
-    ("ttl_s = 60", "ttl_s = 60\nttl_s = 61", "gateway", "line 73, column 1: not TOML: duplicate key"),
+    ("ttl_s = 60", "ttl_s = ", "gateway", "line 126, column 9: not TOML: "),
+    ("ttl_s = 60", "ttl_s = 60\nttl_s = 61", "gateway", "line 127, column 1: not TOML: duplicate key"),
 ];
 
 #[test]
@@ -324,6 +474,16 @@ fn all_mistakes_of_a_document_are_reported_together_in_the_order_of_its_sections
 }
 
 #[test]
+fn a_limit_by_what_no_consumer_has_is_a_problem() {
+    let is_about_teams = |line: &&str| line.starts_with("team = ") || line.starts_with("teams = ");
+    let document = FULL.lines().filter(|line| !is_about_teams(line)).collect::<Vec<_>>().join("\n");
+    let problems = check_with_secrets(&document).unwrap_err();
+    let expected =
+        "limits[0].counter_key: has \"team\", which no consumer has, so it would tell no requests apart";
+    assert!(problems.to_string().starts_with(expected) && problems.len() == 1, "{problems}");
+}
+
+#[test]
 fn a_document_needs_backends_models_and_consumers() {
     for document in ["[cache]", "backends = []\nmodels = []\nconsumers = []"] {
         let problems = check_with_secrets(document).unwrap_err();
@@ -342,7 +502,9 @@ fn what_refers_to_something_broken_is_not_reported_as_well() {
         // The reference follows the broken name, so that only the name itself is wrong.
         let document = FULL.replacen(from, to, 1);
         let document = match path {
-            "models[1].name" => document.replace("[\"fast\"]", "[\"fa st\"]"),
+            "models[1].name" => {
+                document.replace("[\"fast\"]", "[\"fa st\"]").replace("to = \"fast\"", "to = \"fa st\"")
+            }
             "backends[0].id" => document.replace("backend = \"openai\"", "backend = \"open ai\""),
             _ => document,
         };

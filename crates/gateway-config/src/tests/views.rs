@@ -15,14 +15,21 @@ fn the_router_sees_backends_models_consumers_and_bounds() {
     assert_eq!(config.backends[1].base_url.to_string(), "http://127.0.0.1:8000/v1");
     assert_eq!(config.bounds, Bounds { request_bytes: 1 << 20, response_bytes: 2 << 20 });
     assert_eq!(
-        config.models[0].timeouts,
-        Timeouts { connect_ms: 1_000, first_byte_ms: 2_000, idle_ms: 3_000 }
+        config.models[0].settings.timeouts,
+        Timeouts {
+            connect_ms: 1_000,
+            first_byte_ms: 2_000,
+            first_token_ms: 130_000,
+            idle_ms: 3_000,
+            total_ms: 300_000
+        },
+        "its own, then the defaults'"
     );
     assert_eq!(
-        config.models[1].timeouts,
-        Timeouts { connect_ms: 5_000, first_byte_ms: 120_000, idle_ms: 60_000 }
+        config.models[1].settings.timeouts,
+        Timeouts { first_token_ms: 130_000, total_ms: 300_000, ..Timeouts::default() }
     );
-    assert_eq!(config.consumers.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["alice", "bob"]);
+    assert_eq!(config.consumers.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["alice", "bob", "dora"]);
 }
 
 #[test]
@@ -32,6 +39,116 @@ fn deployments_come_by_priority_and_then_as_they_are_written() {
     assert_eq!(labels, [("openai/gpt-4o", 1), ("local/llama-70b", 3), ("local/llama-8b", 0)]);
     assert_eq!(config.models[0].deployments[0].model, None);
     assert_eq!(config.models[1].deployments[0].label, "openai/gpt-4o-mini");
+}
+
+#[test]
+fn a_models_own_settings_come_before_the_defaults_and_those_before_the_built_in() {
+    let models = router(FULL).models;
+    let (own, inherited) = (&models[2].settings, &models[0].settings);
+    assert_eq!(inherited.strategy, Strategy::LeastBusy);
+    assert_eq!((inherited.keepalive_ms, inherited.buffer, inherited.response_bytes), (0, false, None));
+    assert_eq!(inherited.breaker, Breaker::default());
+    assert_eq!(inherited.retries, Retries::default());
+    assert_eq!(own.strategy, Strategy::Session(HashKey::Header("x-session".to_owned())));
+    assert_eq!((own.keepalive_ms, own.buffer, own.response_bytes), (5_000, true, Some(4_096)));
+    assert_eq!(own.mid_stream, MidStream::Continue);
+    assert_eq!(own.health_check, HealthCheck { interval_s: 11, path: "/health".to_owned() });
+    assert_eq!((own.retries.max_attempts, own.retries.total_ms), (4, 20_000));
+    assert_eq!((own.retries.backoff_ms, own.retries.backoff_max_ms), (100, 2_000));
+    assert!(own.retries.statuses.contains(503) && !own.retries.statuses.contains(401));
+    let breaker = &own.breaker;
+    assert_eq!((breaker.failures, breaker.failure_ratio.map(Share::millionths)), (Some(7), Some(250_000)));
+    assert_eq!((breaker.min_requests, breaker.interval_s, breaker.trip_duration_s), (4, 20, 9));
+    assert!(breaker.enabled && !breaker.timeouts && !breaker.accept_retry_after);
+    assert!(breaker.statuses.contains(503) && !breaker.statuses.contains(429));
+}
+
+#[test]
+fn a_count_or_a_ratio_of_failures_that_is_written_stands_alone() {
+    for (defaults, own, expected) in [
+        ("", "", (None, Some(500_000))),
+        ("", "failures = 3", (Some(3), None)),
+        ("failures = 3", "", (Some(3), None)),
+        ("failures = 3", "failure_ratio = 0.1", (None, Some(100_000))),
+        ("failures = 3", "interval_s = 1", (Some(3), None)),
+    ] {
+        let document = FULL
+            .replace("[defaults]", &format!("[defaults.breaker]\n{defaults}\n[defaults]"))
+            .replace("[models.timeouts]", &format!("[models.breaker]\n{own}\n[models.timeouts]"));
+        let breaker = &router(&document).models[0].settings.breaker;
+        let found = (breaker.failures, breaker.failure_ratio.map(Share::millionths));
+        assert_eq!(found, expected, "{defaults:?} {own:?}");
+    }
+}
+
+#[test]
+fn longer_thought_before_the_first_byte_is_allowed_to_the_first_token_too() {
+    let built_in = FULL.replace("first_token_ms = 130_000", "");
+    for (written, expected) in [
+        ("first_byte_ms = 300_000", 300_000),
+        ("first_byte_ms = 2_000", 120_000),
+        ("first_byte_ms = 300_000\nfirst_token_ms = 5", 5),
+    ] {
+        let document = built_in.replace("first_byte_ms = 2_000", written);
+        assert_eq!(router(&document).models[0].settings.timeouts.first_token_ms, expected, "{written}");
+    }
+}
+
+#[test]
+fn aliases_lead_to_their_models_wherever_a_name_is_written() {
+    let config = router(FULL);
+    assert_eq!(config.model("best").unwrap().name, "steady");
+    assert_eq!(config.model("gpt-4").unwrap().name, "steady");
+    let route = &config.routes[0];
+    assert_eq!(route.models, ["steady"]);
+    assert_eq!(route.to.as_deref(), Some("fast"));
+    let to_alias =
+        FULL.replace("to = \"fast\"", "to = \"best\"").replace("models = [\"fast\"]", "models = [\"best\"]");
+    let problems = check_with_secrets(&to_alias).unwrap_err();
+    assert!(problems.to_string().contains("fallbacks[1].to: is the model itself"), "{problems}");
+    let to_alias =
+        FULL.replacen("share_key = \"user\"\nto = \"fast\"", "share_key = \"user\"\nto = \"best\"", 1);
+    assert_eq!(router(&to_alias).routes[0].to.as_deref(), Some("steady"));
+}
+
+#[test]
+fn the_router_sees_fallbacks_deployments_facts_and_routes() {
+    let config = router(FULL);
+    let deployment = &config.models[1].deployments[0];
+    assert_eq!(deployment.region.as_deref(), Some("eu-west"));
+    assert_eq!(deployment.capacity_tokens_per_minute, Some(90_000));
+    assert!(deployment.supports_prefill && !config.models[0].deployments[0].supports_prefill);
+    let fallbacks: Vec<_> = config.models[2].fallbacks.iter().map(|f| (f.to.as_str(), f.on.len())).collect();
+    assert_eq!(fallbacks, [("gpt-4o", 2), ("fast", 6)], "any is all but invalid_request");
+    let route = &config.routes[0];
+    assert_eq!(route.headers, [("x-tier".to_owned(), Some("gold".to_owned())), ("x-any".to_owned(), None)]);
+    assert_eq!((route.min_prompt_tokens, route.max_prompt_tokens), (10, Some(1_000)));
+    assert_eq!(route.features, [Feature::Tools, Feature::Vision]);
+    assert_eq!((route.share.millionths(), &route.share_key), (100_000, &HashKey::User));
+    assert_eq!(
+        route.mirror.as_ref().map(|m| (m.to.as_str(), m.share.millionths())),
+        Some(("gpt-4o", 50_000))
+    );
+    assert_eq!(config.regions.distance("eu-east", Some("us-1")), 2);
+}
+
+#[test]
+fn prices_are_the_routers_only_where_a_model_is_served_at_the_lowest_cost() {
+    assert!(router(FULL).pricing.is_empty());
+    let document = FULL.replacen("name = \"fast\"", "name = \"fast\"\nstrategy = \"lowest_cost\"", 1);
+    let problems = check_with_secrets(&document).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems}");
+    let expected = "models[1].strategy: is \"lowest_cost\", which needs a price for openai/gpt-4o-mini";
+    assert!(problems.to_string().starts_with(expected), "{problems}");
+    assert_eq!(
+        RouterConfig::parse(&document, SECRETS, PlainVariables::default()).unwrap_err(),
+        problems,
+        "the router says the same"
+    );
+    let price = "[pricing.fast]\nprompt_usd_per_million = 1\ncompletion_usd_per_million = 1\n";
+    let document = format!("{document}{price}");
+    assert!(check_with_secrets(&document).is_ok());
+    assert!(!router(&document).pricing.is_empty());
 }
 
 #[test]
