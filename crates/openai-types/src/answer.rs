@@ -4,8 +4,8 @@
 //! them is left alone.
 
 use crate::usage::{Usage, WireUsage};
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -31,59 +31,123 @@ struct Choice<'a> {
 
 #[derive(Debug, Deserialize)]
 struct Delta<'a> {
-    #[serde(default)]
-    content: TextBytes,
-    #[serde(default)]
-    refusal: TextBytes,
-    #[serde(default)]
-    reasoning_content: TextBytes,
+    #[serde(borrow)]
+    role: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    refusal: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reasoning_content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reasoning: Option<&'a RawValue>,
     #[serde(borrow)]
     tool_calls: Option<&'a RawValue>,
     #[serde(borrow)]
     function_call: Option<&'a RawValue>,
 }
 
-/// Length of a text in UTF-8 bytes; 0 for null and for whatever a lenient provider puts in a text's place.
-///
-/// Only the length is wanted, and it is wanted for every chunk of every stream: nothing is copied.
-#[derive(Debug, Default, Clone, Copy)]
-struct TextBytes(usize);
+/// One of the texts that a choice consists of. The parts of each, put together, are what the model said there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// `content`: the answer itself.
+    Content,
+    /// `refusal`: why there is none.
+    Refusal,
+    /// `reasoning_content`, as DeepSeek and vLLM name the thinking.
+    ReasoningContent,
+    /// `reasoning`, as OpenRouter and newer vLLM name it.
+    Reasoning,
+}
 
-impl<'de> Deserialize<'de> for TextBytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Length;
-        impl<'de> Visitor<'de> for Length {
-            type Value = TextBytes;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a text")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<TextBytes, E> {
-                Ok(TextBytes(text.len()))
-            }
-            fn visit_unit<E>(self) -> Result<TextBytes, E> {
-                Ok(TextBytes(0))
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<TextBytes, E> {
-                Ok(TextBytes(0))
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<TextBytes, E> {
-                Ok(TextBytes(0))
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<TextBytes, E> {
-                Ok(TextBytes(0))
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<TextBytes, E> {
-                Ok(TextBytes(0))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<TextBytes, A::Error> {
-                IgnoredAny.visit_seq(seq).map(|_| TextBytes(0))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TextBytes, A::Error> {
-                IgnoredAny.visit_map(map).map(|_| TextBytes(0))
-            }
+impl Lane {
+    /// Every lane.
+    pub const ALL: [Lane; 4] = [Lane::Content, Lane::Refusal, Lane::ReasoningContent, Lane::Reasoning];
+
+    /// The field of the delta.
+    pub fn field(self) -> &'static str {
+        match self {
+            Lane::Content => "content",
+            Lane::Refusal => "refusal",
+            Lane::ReasoningContent => "reasoning_content",
+            Lane::Reasoning => "reasoning",
         }
-        deserializer.deserialize_any(Length)
     }
+
+    /// Whether it is thinking rather than answer.
+    pub fn is_reasoning(self) -> bool {
+        matches!(self, Lane::ReasoningContent | Lane::Reasoning)
+    }
+}
+
+/// What one choice says in one chunk.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    /// The choice's index.
+    pub index: u32,
+    delta: Option<&'a Delta<'a>>,
+    /// Why the choice ends here, if it does.
+    pub finish_reason: Option<&'a str>,
+}
+
+impl<'a> Said<'a> {
+    /// Its texts as they stand in the JSON; whatever is no string is left out, and so are empty ones.
+    pub fn texts(self) -> impl Iterator<Item = (Lane, &'a RawValue)> {
+        Lane::ALL.into_iter().filter_map(move |lane| Some((lane, self.delta?.text(lane)?)))
+    }
+
+    /// Whether it calls a tool, or goes on with a call.
+    pub fn calls_tools(self) -> bool {
+        self.delta.is_some_and(|delta| delta.calls().next().is_some())
+    }
+
+    /// Whether it names its role.
+    pub fn has_role(self) -> bool {
+        self.delta.is_some_and(|delta| delta.role.is_some())
+    }
+}
+
+impl<'a> Delta<'a> {
+    fn text(&self, lane: Lane) -> Option<&'a RawValue> {
+        let raw = match lane {
+            Lane::Content => self.content,
+            Lane::Refusal => self.refusal,
+            Lane::ReasoningContent => self.reasoning_content,
+            Lane::Reasoning => self.reasoning,
+        };
+        raw.filter(|raw| raw.get().starts_with('"') && raw.get() != "\"\"")
+    }
+
+    /// Calls, but for an empty list of them.
+    fn calls(&self) -> impl Iterator<Item = &'a RawValue> {
+        [self.tool_calls, self.function_call].into_iter().flatten().filter(|raw| {
+            !raw.get().strip_prefix('[').is_some_and(|list| list.trim_ascii_start().starts_with(']'))
+        })
+    }
+}
+
+/// Length of a JSON string's text in UTF-8 bytes; 0 for whatever is no string.
+///
+/// Only the length is wanted, and it is wanted for every chunk of every stream: nothing is copied. Half a surrogate
+/// pair, which some servers send when they cut a text between the two, counts as half a character.
+fn text_bytes(raw: &RawValue) -> usize {
+    let Some(text) = raw.get().strip_prefix('"').and_then(|text| text.strip_suffix('"')) else { return 0 };
+    let mut bytes = text.len();
+    let mut rest = text;
+    while let Some((_, escape)) = rest.split_once('\\') {
+        let (written, meant) = match escape.strip_prefix('u') {
+            None => (2, 1),
+            Some(hex) => match u32::from_str_radix(hex.get(..4).unwrap_or_default(), 16).unwrap_or(0) {
+                0..0x80 => (6, 1),
+                0x80..0x800 | 0xd800..0xe000 => (6, 2),
+                _ => (6, 3),
+            },
+        };
+        bytes = bytes.saturating_sub(written - meant);
+        // Past the escaped character, which may be a backslash itself.
+        rest = escape.get(1..).unwrap_or_default();
+    }
+    bytes
 }
 
 impl<'a> Answer<'a> {
@@ -125,15 +189,22 @@ impl<'a> Answer<'a> {
         self.choices.iter().flatten().map(|c| c.index)
     }
 
+    /// What it says, choice by choice.
+    pub fn said(&self) -> impl Iterator<Item = Said<'_>> {
+        self.choices.iter().flatten().map(|choice| Said {
+            index: choice.index,
+            delta: choice.delta.as_ref(),
+            finish_reason: choice.finish_reason.as_deref(),
+        })
+    }
+
     /// UTF-8 bytes of generated text in it: content, refusal, reasoning, and tool calls as they stand.
     pub fn generated_bytes(&self) -> usize {
         let deltas = self.choices.iter().flatten().filter_map(|c| c.delta.as_ref());
         deltas
-            .map(|d| {
-                let texts = [d.content, d.refusal, d.reasoning_content];
-                let calls = [d.tool_calls, d.function_call];
-                texts.into_iter().map(|text| text.0).sum::<usize>()
-                    + calls.into_iter().flatten().map(|raw| raw.get().len()).sum::<usize>()
+            .map(|delta| {
+                let texts = Lane::ALL.into_iter().filter_map(|lane| delta.text(lane)).map(text_bytes);
+                texts.sum::<usize>() + delta.calls().map(|raw| raw.get().len()).sum::<usize>()
             })
             .sum()
     }
@@ -156,6 +227,60 @@ mod tests {
         assert_eq!(answer.finished().collect::<Vec<_>>(), [(0, "stop")]);
         assert_eq!(answer.generated_bytes(), 5);
         assert!(!answer.is_usage_chunk() && answer.has_choices() && !answer.is_error());
+    }
+
+    #[test]
+    fn a_text_is_as_long_as_what_it_says() {
+        for (json, bytes) in [
+            (r#""""#, 0),
+            (r#""abc""#, 3),
+            (r#""h\u00e9llo""#, 6),
+            (r#""é漢😀""#, 9),
+            (r#""\u6f22\ud83d\ude00\n\"\\""#, 10),
+            (r#""\\u0041""#, 6),
+            (r#""\ud83d""#, 2),
+            ("null", 0),
+            ("7", 0),
+            (r#"["abc"]"#, 0),
+            (r#"{"a":"b"}"#, 0),
+        ] {
+            for field in ["content", "refusal", "reasoning", "reasoning_content"] {
+                let chunk = format!(r#"{{"choices":[{{"delta":{{"{field}":{json}}}}}]}}"#);
+                let answer = Answer::parse(chunk.as_bytes()).unwrap();
+                assert_eq!(answer.generated_bytes(), bytes, "{chunk}");
+                assert_eq!(answer.said().flat_map(Said::texts).count(), usize::from(bytes > 0), "{chunk}");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_length_of_any_text_is_right_however_it_is_escaped(text in "\\PC{0,20}[\u{0}-\u{20}\"\\\\]{0,5}\\PC{0,9}") {
+            let plain = serde_json::to_string(&text).unwrap();
+            let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+            for json in [plain, format!("\"{escaped}\"")] {
+                let raw = RawValue::from_string(json).unwrap();
+                proptest::prop_assert_eq!(text_bytes(&raw), text.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_choice_says_is_told_apart() {
+        for (delta, role, calls, lanes) in [
+            (r#"{"role":"assistant","content":""}"#, true, false, vec![]),
+            (r#"{"content":"a","reasoning":"b"}"#, false, false, vec![Lane::Content, Lane::Reasoning]),
+            (r#"{"content":null,"tool_calls":[{"index":0}]}"#, false, true, vec![]),
+            (r#"{"tool_calls":[ ]}"#, false, false, vec![]),
+            (r#"{"tool_calls":null,"function_call":{"arguments":"x"}}"#, false, true, vec![]),
+        ] {
+            let json = format!(r#"{{"choices":[{{"index":3,"delta":{delta},"finish_reason":"length"}}]}}"#);
+            let answer = Answer::parse(json.as_bytes()).unwrap();
+            let said = answer.said().next().unwrap();
+            assert_eq!((said.index, said.finish_reason), (3, Some("length")));
+            assert_eq!((said.has_role(), said.calls_tools()), (role, calls), "{delta}");
+            assert_eq!(said.texts().map(|(lane, _)| lane).collect::<Vec<_>>(), lanes, "{delta}");
+        }
     }
 
     #[test]

@@ -5,11 +5,15 @@
 
 pub mod answer;
 pub mod error;
+pub mod raw_object;
+pub mod reported;
 pub mod request;
 pub mod sse;
 pub mod usage;
 
-pub use answer::Answer;
+pub use answer::{Answer, Lane, Said};
 pub use error::ApiError;
+pub use raw_object::RawObject;
+pub use reported::ReportedError;
 pub use request::ChatRequest;
 pub use usage::Usage;

@@ -5,7 +5,8 @@
 //! or CR, and an empty line ends an event. Events come out as the bytes that went in, so they can be handed on
 //! untouched. What an event means is not decided here.
 //!
-//! Invariant: the blocks that come out, followed by [`Splitter::rest`], are the bytes that went in.
+//! Invariant: the blocks that come out, followed by [`Splitter::rest`], are the bytes that went in, but for a byte order
+//! mark at the very beginning, which the grammar drops and some clients choke on.
 
 use bytes::{Bytes, BytesMut};
 use std::borrow::Cow;
@@ -27,6 +28,8 @@ pub struct Splitter {
     /// End of the last whole event in `buffer`.
     whole: usize,
     line: LineState,
+    /// The first three bytes are yet to be seen; a byte order mark among them goes.
+    may_have_bom: bool,
     max_event_bytes: usize,
 }
 
@@ -46,7 +49,14 @@ enum LineState {
 impl Splitter {
     /// A splitter that holds at most `max_event_bytes` of an unfinished event.
     pub fn new(max_event_bytes: usize) -> Self {
-        Splitter { buffer: BytesMut::new(), scanned: 0, whole: 0, line: LineState::Start, max_event_bytes }
+        Splitter {
+            buffer: BytesMut::new(),
+            scanned: 0,
+            whole: 0,
+            line: LineState::Start,
+            may_have_bom: true,
+            max_event_bytes,
+        }
     }
 
     /// Takes in the next bytes and returns all events that are now whole, as one block.
@@ -55,6 +65,15 @@ impl Splitter {
     /// [`EventTooLarge`] when the unfinished event exceeds the cap; the stream cannot be followed further.
     pub fn push(&mut self, data: &[u8]) -> Result<Option<Bytes>, EventTooLarge> {
         self.buffer.extend_from_slice(data);
+        if self.may_have_bom {
+            if self.buffer.len() < BOM.len() && BOM.starts_with(&self.buffer) {
+                return Ok(None);
+            }
+            self.may_have_bom = false;
+            if self.buffer.starts_with(BOM) {
+                let _dropped = self.buffer.split_to(BOM.len());
+            }
+        }
         for &byte in self.buffer.get(self.scanned..).unwrap_or_default() {
             self.scanned += 1;
             self.line = match (self.line, byte) {
@@ -94,6 +113,8 @@ impl Splitter {
         &self.buffer
     }
 }
+
+const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// The events of a block that [`Splitter::push`] returned, each with the empty line that ends it.
 pub fn events(block: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -135,12 +156,7 @@ fn end_of_first_event(block: &[u8]) -> usize {
 /// `event:` line, an empty event).
 pub fn data(event: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut joined: Option<Cow<'_, [u8]>> = None;
-    for line in event.split(|&byte| byte == b'\n' || byte == b'\r') {
-        let value = match line.strip_prefix(b"data") {
-            Some([]) => &[],
-            Some([b':', b' ', value @ ..] | [b':', value @ ..]) => value,
-            _ => continue,
-        };
+    for value in fields(event, b"data") {
         joined = Some(match joined {
             None => Cow::Borrowed(value),
             Some(before) => {
@@ -152,6 +168,21 @@ pub fn data(event: &[u8]) -> Option<Cow<'_, [u8]>> {
         });
     }
     joined
+}
+
+/// The event's name, the last value of its `event` field; `None` when it has none.
+pub fn name(event: &[u8]) -> Option<&[u8]> {
+    fields(event, b"event").last()
+}
+
+fn fields<'a>(event: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    event.split(|&byte| byte == b'\n' || byte == b'\r').filter_map(move |line| {
+        match line.strip_prefix(name) {
+            Some([]) => Some(&[][..]),
+            Some([b':', b' ', value @ ..] | [b':', value @ ..]) => Some(value),
+            _ => None,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -234,6 +265,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_come_out_as_they_went_in(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..30), 0..20)) {
             let mut splitter = Splitter::new(1 << 20);
+            let went_in = frames.concat();
             let mut out = Vec::new();
             for frame in &frames {
                 if let Some(block) = splitter.push(frame).unwrap() {
@@ -242,7 +274,34 @@ mod tests {
                 }
             }
             out.extend_from_slice(splitter.rest());
-            prop_assert_eq!(out, frames.concat());
+            prop_assert_eq!(&out, went_in.strip_prefix(BOM).unwrap_or(&went_in));
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_goes_if_it_stands_first_however_it_is_cut() {
+        let text = "\u{feff}data: a\n\n\u{feff}data: b\n\n".as_bytes();
+        for at in 0..text.len() {
+            let (before, after) = text.split_at(at);
+            let (got, raw, rest) = run(&[before, after]);
+            assert_eq!(got, [Some("a".to_owned()), None], "cut at {at}: the second mark hides a field");
+            assert_eq!([raw, rest].concat(), text[3..], "cut at {at}");
+        }
+        let (got, ..) = run(&[b"\xef", b"\xbb", b"data: a\n\n"]);
+        assert_eq!(got, [None], "two thirds of a mark are none");
+    }
+
+    #[test]
+    fn an_event_is_named_by_its_last_event_field() {
+        for (event, expected) in [
+            ("data: x\n\n", None),
+            ("event: error\ndata: x\n\n", Some("error")),
+            ("event:a\r\nevent: b\r\n\r\n", Some("b")),
+            ("event\n\n", Some("")),
+            ("events: x\n\n", None),
+            (": event: x\n\n", None),
+        ] {
+            assert_eq!(name(event.as_bytes()), expected.map(str::as_bytes), "{event:?}");
         }
     }
 
