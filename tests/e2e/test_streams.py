@@ -112,7 +112,7 @@ def test_the_providers_own_error_in_a_stream_is_the_last_event(gateway, unique):
 
 def test_an_answer_that_the_provider_failed_to_begin_costs_nothing(gateway, unique):
     response, text = gateway.stream("mock+error-in-stream=0", unique)
-    assert "error" in events(text)[-1]
+    assert response.status_code == 500 and json.loads(text)["error"]["code"] == "server_error"
     record = gateway.record_of(response)
     tokens = (record["prompt_tokens"], record["completion_tokens"], record["estimated"])
     assert (record["outcome"], tokens) == ("upstream_error", (0, 0, False))
@@ -146,3 +146,77 @@ def test_a_client_that_leaves_stops_the_provider_and_is_counted(gateway, unique)
     record = gateway.record(request_id)
     assert record["outcome"] == "client_gone" and record["estimated"]
     assert 0 < record["completion_tokens"] < 100
+
+
+def left_within(gateway, unique, seconds):
+    """The provider's entry, once it has seen that the gateway left."""
+    deadline = time.monotonic() + seconds
+    while (entry := gateway.received(unique)[0])["ended"] is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return entry
+
+
+@pytest.mark.parametrize("model", ["mock+stall=3", "mock+gap=20s"])
+def test_a_client_that_leaves_while_the_provider_is_quiet_is_noticed_within_a_second(gateway, unique, model):
+    body = {"model": model, "messages": [{"role": "user", "content": unique}], "stream": True}
+    with httpx.Client(base_url=gateway.url, headers={"authorization": f"Bearer {KEY}"}) as leaving:
+        with leaving.stream("POST", "/v1/chat/completions", json=body) as response:
+            answer = response.iter_raw()  # kept: dropping it closes the connection
+            next(answer)
+            time.sleep(1.7)  # several probes find it there
+            assert gateway.received(unique)[0]["ended"] is None
+            left_ms = time.time() * 1000
+    entry = left_within(gateway, unique, 5)
+    assert entry["ended"] == "client_gone"
+    assert entry["ended_at_ms"] - left_ms < 1000
+    assert gateway.record_of(response)["outcome"] == "client_gone"
+
+
+def test_a_stream_that_comes_compressed_is_handed_on_as_it_was_asked_for(gateway, unique):
+    response, text = gateway.stream("mock+gzip+text=emoji", unique)
+    assert "content-encoding" not in response.headers
+    assert content(events(text)) == content(events(direct(gateway, "mock+text=emoji", unique)))
+    assert events(text)[-1] == "[DONE]" and gateway.record_of(response)["outcome"] == "completed"
+    assert gateway.chat("mock+gzip", unique).json()["choices"][0]["message"]["content"]
+    response, text = gateway.stream("mock+gzip+cut=3", unique)
+    assert events(text)[-1]["error"]["code"] == "upstream_failed"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_error_with_200_gets_the_status_that_it_means(gateway, unique, stream):
+    response = gateway.chat("mock+error-200+code=insufficient_quota", unique, stream=stream)
+    assert (response.status_code, response.headers["content-type"]) == (429, "application/json")
+    assert response.json()["error"]["code"] == "insufficient_quota"
+
+
+def test_a_runaway_stream_is_cut_at_the_bound(gateway, unique):
+    response, text = gateway.stream("runaway", unique)
+    assert events(text)[-1]["error"]["code"] == "upstream_bad_reply" and len(text) < 2_000_000
+    assert left_within(gateway, unique, 2)["ended"] == "client_gone"
+
+
+def test_a_buffered_stream_fails_unseen(gateway, unique):
+    response, text = gateway.stream("buffered", unique)
+    assert (response.headers["x-tollgate-attempts"], events(text)[-1]) == ("2", "[DONE]")
+    assert content(events(text)) == content(events(direct(gateway, "mock", unique)))
+    assert [entry["ended"] for entry in gateway.received(unique)[:2]] == ["cut_by_mock", "completed"]
+
+
+def test_comments_keep_a_quiet_stream_alive_and_are_no_answer(gateway, unique):
+    response, text = gateway.stream("quiet", unique)
+    assert text.count(": keepalive\n\n") >= 4
+    assert content(events(text)) == content(events(direct(gateway, "mock+tokens=2", unique)))
+    assert gateway.record_of(response)["completion_tokens"] == 2
+
+
+@pytest.mark.parametrize("shape", ["crlf", "comments", "bom", "multi-line", "split=3", "crlf+bom+split=1+multi-line"])
+def test_every_framing_that_the_grammar_allows_is_read(gateway, unique, shape):
+    response, text = gateway.stream(f"mock+text=emoji+{shape}", unique)
+    assert gateway.record_of(response)["outcome"] == "completed"
+    joined = "".join(line.removeprefix("data:").strip() for line in text.splitlines() if line.startswith("data:"))
+    assert joined.endswith("[DONE]") and "\ufeff" not in text
+    decoder, said = json.JSONDecoder(), ""
+    while joined != "[DONE]":
+        chunk, end = decoder.raw_decode(joined)
+        said, joined = said + content([chunk]), joined[end:]
+    assert said == content(events(direct(gateway, "mock+text=emoji", unique)))

@@ -380,7 +380,7 @@ def test_a_path_that_is_not_there_is_not_found(client):
 @pytest.mark.parametrize(
     ("model", "error", "status", "code", "param"),
     [
-        ("mock+status=400+code=context_length_exceeded", openai.BadRequestError, 400, "context_length_exceeded", None),
+        ("mock+status=400+code=context_length_exceeded", openai.BadRequestError, 400, "context_length_exceeded", "messages"),
         ("mock+unknown-word", openai.BadRequestError, 400, "invalid_model_name", "model"),
         ("mock+status=403", openai.PermissionDeniedError, 403, "unsupported_country_region_territory", None),
         ("nope", openai.NotFoundError, 404, "model_not_found", None),

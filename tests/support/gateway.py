@@ -73,6 +73,32 @@ backend = "mock"
 model = "mock+stall=0"
 
 [[models]]
+name = "runaway"
+response_bytes = 1_000_000
+[[models.deployments]]
+backend = "mock"
+model = "mock+runaway"
+
+[[models]]
+name = "buffered"
+buffer = true
+[[models.deployments]]
+backend = "mock"
+model = "mock+cut=3"
+priority = 0
+[[models.deployments]]
+backend = "mock"
+model = "mock"
+priority = 1
+
+[[models]]
+name = "quiet"
+keepalive_ms = 200
+[[models.deployments]]
+backend = "mock"
+model = "mock+tokens=2+gap=1s"
+
+[[models]]
 name = "*"
 [[models.deployments]]
 backend = "mock"

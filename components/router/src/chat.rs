@@ -9,16 +9,23 @@ use crate::reply::{Reply, X_SHOULD_RETRY};
 use crate::upstream::{self, Given};
 use bytes::Bytes;
 use contracts::{CacheOutcome, Outcome, headers};
-use gateway_config::{Consumer, RouterConfig};
+use gateway_config::{Consumer, Model, RouterConfig};
 use http::{HeaderMap, HeaderValue, header};
 use openai_types::{Answer, ChatRequest};
-use relay::{ClientGone, End, Opened, Sink};
+use relay::{Beat, ClientGone, Decoded, End, Failure, Hold, Limits, NoResume, Opened, Options, Sink};
 use spin_sdk::http::Request;
 
 /// Largest answer that is offered to the cache, in bytes; the cache may have a smaller cap of its own.
 const KEEP_BYTES: usize = 1024 * 1024;
 /// Largest single event of a stream, in bytes.
 const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
+/// Most of a stream that is held back under `buffer`, in bytes; a longer one is handed on from there as it comes.
+const MAX_HELD_BYTES: usize = 4 * 1024 * 1024;
+/// For the client to take one write, in ms: a client that does not keeps the upstream waiting, and is let go.
+const CLIENT_MS: u64 = 60_000;
+/// How often a client is looked for while there is nothing to write, in ms: an upstream is to be closed within a second of
+/// its client's leaving.
+const PROBE_MS: u64 = 500;
 const EVENT_STREAM: &str = "text/event-stream";
 const JSON: &str = "application/json";
 
@@ -104,8 +111,8 @@ impl Served<'_> {
         };
         ledger.looked_up(cache);
         let client_headers = door::for_upstream(self.client_headers);
-        let max_bytes = self.config.bounds.response_bytes;
-        let outcome = upstream::ask(model, self.chat, self.body, &client_headers, max_bytes).await;
+        let options = self.options(model, cache_key.is_some());
+        let outcome = upstream::ask(model, self.chat, self.body, &client_headers, &options, arrival).await;
         ledger.asked_upstream(outcome.deployment, outcome.attempts);
 
         let mut extra = limit_headers;
@@ -115,8 +122,8 @@ impl Served<'_> {
         match outcome.given {
             Given::Whole { headers, body } => Ok(whole(ledger, cache_key, headers, body).with_headers(extra)),
             Given::Stream { headers, source } => {
-                let strip_usage = !self.chat.include_usage;
-                Ok(stream(ledger, cache_key, headers, source, strip_usage, max_bytes).with_headers(extra))
+                let clock = arrival.clone();
+                Ok(stream(ledger, cache_key, headers, source, options, clock).with_headers(extra))
             }
             Given::Error { status, headers, body } => {
                 if outcome.attempts > 1 {
@@ -135,6 +142,30 @@ impl Served<'_> {
                 }
                 Ok(Reply::error(&cause).with_headers(extra))
             }
+        }
+    }
+
+    /// What a stream may take, and how it is handed on.
+    fn options(&self, model: &Model, is_kept: bool) -> Options {
+        let settings = &model.settings;
+        let max_stream_bytes = settings.response_bytes.unwrap_or(self.config.bounds.response_bytes);
+        Options {
+            strip_usage: !self.chat.include_usage,
+            keep_bytes: if is_kept { KEEP_BYTES } else { 0 },
+            hold: match settings.buffer {
+                true => Hold::UntilWhole { max_bytes: MAX_HELD_BYTES },
+                false => Hold::UntilItSpeaks,
+            },
+            mid_stream: relay::MidStream::Fail,
+            limits: Limits {
+                first_token_ms: settings.timeouts.first_token_ms,
+                idle_ms: settings.timeouts.idle_ms,
+                total_ms: settings.timeouts.total_ms,
+                client_ms: CLIENT_MS,
+                max_event_bytes: MAX_EVENT_BYTES,
+                max_stream_bytes,
+            },
+            beat: Beat { keepalive_ms: settings.keepalive_ms, probe_ms: PROBE_MS },
         }
     }
 
@@ -185,49 +216,50 @@ fn stream(
     ledger: Ledger,
     cache_key: Option<String>,
     mut headers: HeaderMap,
-    source: Opened<BodyReader>,
-    strip_usage: bool,
-    max_stream_bytes: usize,
+    source: Box<Opened<Decoded<BodyReader>>>,
+    options: Options,
+    clock: Arrival,
 ) -> Reply {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    let options = relay::Options {
-        strip_usage,
-        max_event_bytes: MAX_EVENT_BYTES,
-        max_stream_bytes,
-        keep_bytes: if cache_key.is_some() { KEEP_BYTES } else { 0 },
-    };
-    Reply::streamed(200, headers, move |writer| fill(writer, source, options, ledger, cache_key))
+    Reply::streamed(200, headers, move |writer| fill(writer, source, options, ledger, cache_key, clock))
 }
 
 async fn fill(
     mut writer: BodyWriter,
-    mut source: Opened<BodyReader>,
-    options: relay::Options,
+    source: Box<Opened<Decoded<BodyReader>>>,
+    options: Options,
     mut ledger: Ledger,
     cache_key: Option<String>,
+    clock: Arrival,
 ) {
-    let report = relay::relay(&mut source, &mut writer, options, || ledger.elapsed_ms()).await;
-    // Dropping the source here, before anything else is awaited, closes the upstream connection.
-    drop(source);
+    let first = std::future::ready(Some(*source));
+    let report = relay::relay(first, &mut NoResume::default(), &mut writer, &options, &clock).await;
     let (outcome, code) = match &report.end {
         End::Complete => (Outcome::Completed, ""),
         End::ClientGone => (Outcome::ClientGone, ""),
-        End::Failed(failure) => match stream_error(failure) {
-            None => (Outcome::UpstreamError, ""),
-            Some(error) => {
-                // If the client has left as well, there is nobody to tell.
-                let _told = writer.send(error.to_sse_event().into_bytes()).await;
-                (Outcome::UpstreamFailed, error.code)
-            }
-        },
+        End::Failed(failure) => {
+            let theirs = match failure {
+                Failure::Reported(error) => error.to_sse_event(),
+                _ => None,
+            };
+            let ours = stream_error(failure);
+            let (event, told) = match theirs {
+                Some(event) => (event, (Outcome::UpstreamError, "")),
+                None => (ours.to_sse_event().into_bytes(), (Outcome::UpstreamFailed, ours.code)),
+            };
+            // If the client has left as well, there is nobody to tell.
+            let _told = writer.send(event).await;
+            told
+        }
     };
     writer.end().await;
-    ledger.first_content_at(report.first_content_at);
-    let spent = match (report.usage, &report.end) {
+    ledger.first_content_at(report.first_content_at_ms);
+    let upstream = report.spent.last().copied().unwrap_or_default();
+    let spent = match (upstream.usage, &report.end) {
         (Some(usage), _) => Spent::Counted(usage),
         // A provider bills no answer that it failed to begin.
-        (None, End::Failed(_)) if report.generated_bytes == 0 => Spent::Nothing,
-        (None, _) => Spent::Generated { bytes: report.generated_bytes },
+        (None, End::Failed(_)) if upstream.generated_bytes == 0 => Spent::Nothing,
+        (None, _) => Spent::Generated { bytes: upstream.generated_bytes },
     };
     ledger.close(200, outcome, code, spent);
     if let (Some(key), Some(kept)) = (cache_key, report.kept) {

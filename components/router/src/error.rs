@@ -2,7 +2,7 @@
 
 use gateway_config::Problems;
 use openai_types::ApiError;
-use relay::{Failure, SourceFailed};
+use relay::{Failure, Late, SourceFailed};
 
 /// Why a request is not answered.
 #[derive(Debug)]
@@ -178,21 +178,44 @@ impl UpstreamFailed {
     }
 }
 
-/// The event that ends a stream that failed; `None` when the provider's own error has already been handed on.
-pub fn stream_error(failure: &Failure) -> Option<ApiError> {
-    Some(match failure {
-        Failure::Reported => return None,
+/// The error that ends a stream that failed, where the provider gave none that a client can read.
+pub fn stream_error(failure: &Failure) -> ApiError {
+    match failure {
+        Failure::Reported(_) => ApiError::new(
+            502,
+            "upstream_failed",
+            "The answer is incomplete: the backend reported an error in the middle of the stream.",
+        ),
+        Failure::NotOpened => {
+            ApiError::new(502, "upstream_failed", "No backend of this model gave an answer.")
+        }
+        Failure::Empty => {
+            ApiError::new(502, "upstream_truncated", "The backend ended the stream without an answer.")
+        }
+        Failure::Disagrees => ApiError::new(
+            502,
+            "upstream_failed",
+            "The answer is incomplete: it broke off, and another backend would have gone on differently.",
+        ),
+        Failure::Late(Late::Total) => ApiError::new(
+            504,
+            "upstream_timeout",
+            "The answer is incomplete: it took longer than this gateway allows.",
+        ),
+        Failure::Late(Late::FirstToken) => {
+            ApiError::new(504, "upstream_timeout", "The backend did not begin to answer in time.")
+        }
         Failure::Truncated => ApiError::new(
             502,
             "upstream_truncated",
             "The answer is incomplete: the backend ended the stream before its end.",
         ),
-        Failure::Source(SourceFailed::Idle) => ApiError::new(
+        Failure::Source(SourceFailed::Idle) | Failure::Late(Late::Idle) => ApiError::new(
             504,
             "upstream_timeout",
             "The answer is incomplete: the backend went silent in the middle of the stream.",
         ),
-        Failure::Source(SourceFailed::Broken(_)) => ApiError::new(
+        Failure::Source(SourceFailed::Broken(_) | SourceFailed::Undecodable(_)) => ApiError::new(
             502,
             "upstream_failed",
             "The answer is incomplete: the connection to the backend broke in the middle of the stream.",
@@ -207,5 +230,5 @@ pub fn stream_error(failure: &Failure) -> Option<ApiError> {
             "upstream_bad_reply",
             "The answer is incomplete: the backend sent more than this gateway takes.",
         ),
-    })
+    }
 }

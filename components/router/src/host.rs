@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::future::{Either, select};
 use gateway_config::{PlainVariables, Problems, RouterConfig};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use relay::{ClientGone, Sink, Source, SourceFailed};
+use relay::{ClientGone, Clock, Coding, Decoded, Sink, Sleep, Source, SourceFailed};
 use spin_sdk::variables;
 use spin_sdk::wasip3::clocks::monotonic_clock;
 use spin_sdk::wasip3::http::client;
@@ -85,6 +85,16 @@ impl Arrival {
     /// Milliseconds since the arrival, by the monotonic clock.
     pub fn elapsed_ms(&self) -> u64 {
         monotonic_clock::now().saturating_sub(self.started_ns) / 1_000_000
+    }
+}
+
+/// The clock of one request.
+impl Clock for Arrival {
+    fn now_ms(&self) -> u64 {
+        self.elapsed_ms()
+    }
+    fn sleep(&self, ms: u64) -> Sleep {
+        Box::pin(sleep(Duration::from_millis(ms)))
     }
 }
 
@@ -181,7 +191,16 @@ pub async fn send(mut outgoing: Outgoing) -> Result<Incoming, UpstreamFailed> {
 }
 
 impl Incoming {
-    /// The body, to be read or handed on.
+    /// The body, to be read: decompressed, whatever we asked for.
+    pub fn into_decoded_body(self) -> Result<Decoded<BodyReader>, UpstreamFailed> {
+        let coding = self.headers.get(http::header::CONTENT_ENCODING);
+        let coding = Coding::of(coding.map(|value| value.to_str().unwrap_or("?")));
+        let coding =
+            coding.map_err(|_| UpstreamFailed::BadReply("compressed in a way that was not asked for"))?;
+        Ok(Decoded::new(self.into_body(), coding))
+    }
+
+    /// The body, to be handed on.
     pub fn into_body(self) -> BodyReader {
         // The sender learns nothing about how its body was used: the default `Ok` is written when the writer drops.
         let (_, used) = wit_future::new(|| Ok(()));
@@ -197,7 +216,7 @@ impl Incoming {
         if declared > max_bytes {
             return Err(UpstreamFailed::TooLarge { max_bytes });
         }
-        let mut body = self.into_body();
+        let mut body = self.into_decoded_body()?;
         let mut whole = Vec::new();
         loop {
             match body.next().await {
@@ -206,6 +225,9 @@ impl Incoming {
                 Ok(None) => return Ok(whole),
                 Err(SourceFailed::Idle) => return Err(UpstreamFailed::Timeout),
                 Err(SourceFailed::Broken(why)) => return Err(UpstreamFailed::BrokeOff(why)),
+                Err(SourceFailed::Undecodable(_)) => {
+                    return Err(UpstreamFailed::BadReply("not compressed as it says"));
+                }
             }
             if whole.len() > max_bytes {
                 return Err(UpstreamFailed::TooLarge { max_bytes });
@@ -285,6 +307,14 @@ impl Sink for BodyWriter {
     async fn send(&mut self, data: Vec<u8>) -> Result<(), ClientGone> {
         let unwritten = self.0.stream_writer.write_all(data).await;
         if unwritten.is_empty() { Ok(()) } else { Err(ClientGone) }
+    }
+
+    /// A write of nothing: the host takes it at once, unless the reader has gone (component model, `stream.write`).
+    async fn probe(&mut self) -> Result<(), ClientGone> {
+        match self.0.stream_writer.write(Vec::new()).await {
+            (StreamResult::Dropped, _) => Err(ClientGone),
+            (StreamResult::Complete(_) | StreamResult::Cancelled, _) => Ok(()),
+        }
     }
 }
 

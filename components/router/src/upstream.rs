@@ -1,12 +1,12 @@
 //! The call to a backend: one deployment after another, while nothing has been sent to the client.
 
 use crate::error::UpstreamFailed;
-use crate::host::{self, BodyReader, Outgoing, Peer};
+use crate::host::{self, Arrival, BodyReader, Outgoing, Peer};
 use bytes::Bytes;
 use gateway_config::{Deployment, Model};
 use http::{HeaderMap, HeaderValue, Method, header};
-use openai_types::{Answer, ChatRequest};
-use relay::{Failure, Opened, SourceFailed};
+use openai_types::{Answer, ChatRequest, ReportedError};
+use relay::{Clock, Decoded, Failure, Late, Opened, Options, SourceFailed};
 use routing::Verdict;
 
 /// Largest error body of a provider that is passed on, in bytes.
@@ -25,7 +25,7 @@ pub struct Outcome<'a> {
 /// What a deployment gave.
 pub enum Given {
     /// A stream of events, its first bytes read.
-    Stream { headers: HeaderMap, source: Opened<BodyReader> },
+    Stream { headers: HeaderMap, source: Box<Opened<Decoded<BodyReader>>> },
     /// A whole answer, checked to be one.
     Whole { headers: HeaderMap, body: Vec<u8> },
     /// The provider's own error, to be passed on.
@@ -43,13 +43,14 @@ pub async fn ask<'a>(
     request: &ChatRequest<'_>,
     original: &Bytes,
     client_headers: &HeaderMap,
-    max_response_bytes: usize,
+    options: &Options,
+    arrival: &Arrival,
 ) -> Outcome<'a> {
     let mut outcome =
         Outcome { deployment: None, attempts: 0, given: Given::Nothing(UpstreamFailed::NoneLeft) };
     for deployment in routing::candidates(model) {
         outcome.attempts += 1;
-        let given = attempt(model, deployment, request, original, client_headers, max_response_bytes).await;
+        let given = attempt(model, deployment, request, original, client_headers, options, arrival).await;
         let (settled, worth_keeping) = match &given {
             Given::Stream { .. } | Given::Whole { .. } => (true, true),
             Given::Error { status, .. } => (routing::verdict(*status) == Verdict::PassOn, true),
@@ -75,7 +76,8 @@ async fn attempt(
     request: &ChatRequest<'_>,
     original: &Bytes,
     client_headers: &HeaderMap,
-    max_response_bytes: usize,
+    options: &Options,
+    arrival: &Arrival,
 ) -> Given {
     let Ok(uri) = deployment.backend.base_url.uri("/chat/completions") else {
         return Given::Nothing(UpstreamFailed::Connect("its base_url is no address".to_owned()));
@@ -94,6 +96,7 @@ async fn attempt(
     let body = request.upstream_body(original, deployment.model.as_deref().or(own_name));
     let outgoing =
         Outgoing { method: Method::POST, uri, headers, body, peer: Peer::Server(model.settings.timeouts) };
+    let asked_ms = arrival.now_ms();
     let incoming = match host::send(outgoing).await {
         Ok(incoming) => incoming,
         Err(failed) => return Given::Nothing(failed),
@@ -105,7 +108,8 @@ async fn attempt(
         300..=399 => return Given::Nothing(UpstreamFailed::BadReply("a redirect")),
         _ => {}
     }
-    let headers = door::for_client(&incoming.headers);
+    let mut headers = door::for_client(&incoming.headers);
+    headers.remove(header::CONTENT_ENCODING); // undone below
     if routing::verdict(status) != Verdict::Answer {
         return match incoming.read_whole(MAX_ERROR_BYTES).await {
             Ok(body) => Given::Error { status, headers, body },
@@ -114,35 +118,63 @@ async fn attempt(
     }
     let is_stream = media_type(&incoming.headers) == "text/event-stream";
     match (request.stream, is_stream) {
-        (true, true) => match relay::open(incoming.into_body()).await {
-            Ok(source) => Given::Stream { headers, source },
-            Err(failure) => Given::Nothing(unopened(&failure)),
-        },
-        (true, false) => {
-            Given::Nothing(UpstreamFailed::BadReply("not an event stream, though one was asked for"))
+        (true, true) => {
+            let body = match incoming.into_decoded_body() {
+                Ok(body) => body,
+                Err(failed) => return Given::Nothing(failed),
+            };
+            match relay::open(body, asked_ms, options, arrival).await {
+                Ok(opened) => Given::Stream { headers, source: Box::new(opened) },
+                Err(unopened) => not_opened(unopened.failure, headers),
+            }
         }
         (false, true) => {
             Given::Nothing(UpstreamFailed::BadReply("an event stream, though none was asked for"))
         }
-        (false, false) => match incoming.read_whole(max_response_bytes).await {
+        (is_stream_wanted, false) => match incoming.read_whole(options.limits.max_stream_bytes).await {
             Err(failed) => Given::Nothing(failed),
             Ok(body) => match Answer::parse(&body) {
-                Ok(answer) if answer.has_choices() && !answer.is_error() => Given::Whole { headers, body },
-                Ok(answer) if answer.is_error() => {
-                    Given::Nothing(UpstreamFailed::BadReply("an error with a success status"))
+                Ok(answer) if answer.has_choices() && !answer.is_error() => {
+                    if is_stream_wanted {
+                        Given::Nothing(UpstreamFailed::BadReply(
+                            "not an event stream, though one was asked for",
+                        ))
+                    } else {
+                        Given::Whole { headers, body }
+                    }
                 }
-                _ => Given::Nothing(UpstreamFailed::BadReply("not a chat completion")),
+                _ => match ReportedError::parse(&body) {
+                    Some(error) => reported(error, headers),
+                    None => Given::Nothing(UpstreamFailed::BadReply("not a chat completion")),
+                },
             },
         },
     }
 }
 
-fn unopened(failure: &Failure) -> UpstreamFailed {
-    match failure {
-        Failure::Source(SourceFailed::Idle) => UpstreamFailed::Timeout,
-        Failure::Truncated => UpstreamFailed::Truncated,
-        failure => UpstreamFailed::BrokeOff(failure.to_string()),
+/// A provider's error with a success status: with the status that it means.
+fn reported(error: ReportedError, mut headers: HeaderMap) -> Given {
+    if error.status == 401 {
+        return Given::Nothing(UpstreamFailed::CredentialRefused);
     }
+    if error.to_sse_event().is_none() {
+        return Given::Nothing(UpstreamFailed::BadReply("an error with a success status"));
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Given::Error { status: error.status, headers, body: error.body }
+}
+
+/// A stream that failed before any of it was sent.
+fn not_opened(failure: Failure, headers: HeaderMap) -> Given {
+    Given::Nothing(match failure {
+        Failure::Reported(error) => return reported(*error, headers),
+        Failure::Source(SourceFailed::Idle) | Failure::Late(Late::FirstToken | Late::Idle | Late::Total) => {
+            UpstreamFailed::Timeout
+        }
+        Failure::Truncated | Failure::Empty => UpstreamFailed::Truncated,
+        Failure::Malformed => UpstreamFailed::BadReply("a malformed event"),
+        failure => UpstreamFailed::BrokeOff(failure.to_string()),
+    })
 }
 
 fn media_type(headers: &HeaderMap) -> &str {

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod error;
+pub mod prefill;
 pub mod raw_object;
 pub mod reported;
 pub mod request;
@@ -13,6 +14,7 @@ pub mod usage;
 
 pub use answer::{Answer, Lane, Said};
 pub use error::ApiError;
+pub use prefill::Prefill;
 pub use raw_object::RawObject;
 pub use reported::ReportedError;
 pub use request::ChatRequest;

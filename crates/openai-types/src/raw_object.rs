@@ -40,6 +40,11 @@ impl<'a> RawObject<'a> {
         self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.json())
     }
 
+    /// The JSON of every field.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(_, value)| value.json())
+    }
+
     /// Puts `json` in the place of every field of this name, or behind all if there is none.
     ///
     /// `json` must be JSON; it is not looked at.

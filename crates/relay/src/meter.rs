@@ -1,19 +1,21 @@
 //! Reads the events of one stream: what each is, and what they add up to.
 
-use openai_types::{Answer, Usage, sse};
+use openai_types::{Answer, ReportedError, Usage, sse};
 use std::collections::BTreeSet;
 
-/// What to do with an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What an event is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Hand it on.
-    Forward,
-    /// Hand it on to nobody: the usage chunk that the client did not ask for.
+    /// A comment, an event without data: for the client, and no progress.
+    Aside,
+    /// A chunk.
+    Chunk,
+    /// The usage chunk that the client did not ask for: for nobody.
     HoldBack,
-    /// `[DONE]`: hand it on, nothing follows.
+    /// `[DONE]`: nothing follows.
     Done,
-    /// The provider's own error: hand it on, nothing follows.
-    Error,
+    /// The provider's own error: nothing follows.
+    Error(Box<ReportedError>),
     /// Not an event of this API: nothing of it may reach the client.
     Malformed,
 }
@@ -24,12 +26,12 @@ pub struct Meter {
     strip_usage: bool,
     usage: Option<Usage>,
     generated_bytes: usize,
-    /// Choices that have begun and not ended.
-    open: BTreeSet<u32>,
-    any_finished: bool,
+    begun: BTreeSet<u32>,
+    finished: BTreeSet<u32>,
 }
 
-/// More choices than any provider gives; beyond it a stream is not followed choice by choice.
+/// More choices than any provider gives (OpenAI: 128); beyond it a stream is not followed choice by choice, and needs its
+/// `[DONE]`.
 const MAX_CHOICES: usize = 1024;
 
 impl Meter {
@@ -38,42 +40,60 @@ impl Meter {
         Meter { strip_usage, ..Meter::default() }
     }
 
-    /// Takes note of one event and says what to do with it.
-    pub fn observe(&mut self, event: &[u8]) -> Verdict {
-        let Some(data) = sse::data(event) else {
-            return Verdict::Forward; // a comment, or an event without data
-        };
+    /// Takes note of one event and says what it is; `each` gets the chunk, if it is one.
+    pub fn observe(&mut self, event: &[u8], each: impl FnOnce(&Answer<'_>, &[u8])) -> Verdict {
+        let Some(data) = sse::data(event) else { return Verdict::Aside };
         let data = data.trim_ascii();
         if data.is_empty() {
-            return Verdict::Forward;
+            return Verdict::Aside;
         }
         if data == b"[DONE]" {
             return Verdict::Done;
         }
-        let Ok(chunk) = Answer::parse(data) else {
-            return Verdict::Malformed;
-        };
-        if chunk.is_error() {
-            return Verdict::Error;
+        // Providers name the event when they mean to say that something went wrong, and then anything may stand in it.
+        if sse::name(event) == Some(b"error") {
+            let error = ReportedError::parse(data).unwrap_or_else(|| ReportedError::unreadable(data));
+            return Verdict::Error(Box::new(error));
         }
+        let Ok(chunk) = Answer::parse(data) else { return Verdict::Malformed };
+        if (chunk.is_error() || !chunk.has_choices())
+            && let Some(error) = ReportedError::parse(data)
+        {
+            return Verdict::Error(Box::new(error));
+        }
+        // OpenRouter ends a choice like this when its provider failed.
+        if chunk.finished().any(|(_, reason)| reason == "error") {
+            return Verdict::Error(Box::new(ReportedError::unreadable(data)));
+        }
+        self.count(&chunk);
+        each(&chunk, data);
+        if self.strip_usage && chunk.is_usage_chunk() { Verdict::HoldBack } else { Verdict::Chunk }
+    }
+
+    fn count(&mut self, chunk: &Answer<'_>) {
         if let Some(usage) = chunk.usage() {
             self.usage = Some(usage);
         }
         self.generated_bytes = self.generated_bytes.saturating_add(chunk.generated_bytes());
-        if self.open.len() < MAX_CHOICES {
-            self.open.extend(chunk.indices());
+        for said in chunk.said() {
+            if self.begun.len() < MAX_CHOICES {
+                self.begun.insert(said.index);
+                if said.finish_reason.is_some() {
+                    self.finished.insert(said.index);
+                }
+            }
         }
-        for (index, _) in chunk.finished() {
-            self.any_finished = true;
-            self.open.remove(&index);
-        }
-        if self.strip_usage && chunk.is_usage_chunk() { Verdict::HoldBack } else { Verdict::Forward }
+    }
+
+    /// Whether it has begun to answer: a text, a tool call or a finish.
+    pub fn has_spoken(&self) -> bool {
+        self.generated_bytes > 0 || !self.finished.is_empty()
     }
 
     /// Whether every choice that began has ended, and at least one has: the answer is complete even if `[DONE]` is
-    /// missing.
+    /// missing. Chunks that repeat an ended choice (with its usage, or its finish once more) do not open it again.
     pub fn is_whole(&self) -> bool {
-        self.any_finished && self.open.is_empty()
+        !self.finished.is_empty() && self.begun.len() == self.finished.len() && self.begun.len() < MAX_CHOICES
     }
 
     /// The provider's last usage.
