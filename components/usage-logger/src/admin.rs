@@ -29,15 +29,18 @@ pub async fn requests<P: Platform>(head: &Parts, platform: &P) -> Result<Reply, 
     Ok(Reply::json(200, list.to_json()))
 }
 
-fn query_string(head: &Parts) -> &str {
+/// What follows the `?`.
+pub fn query_string(head: &Parts) -> &str {
     head.uri.query().unwrap_or_default()
 }
 
-async fn read<P: Platform>(statement: usage::Statement, platform: &P) -> Result<Vec<Vec<Value>>, Cause> {
+/// Runs a query's statement.
+pub async fn read<P: Platform>(statement: usage::Statement, platform: &P) -> Result<Vec<Vec<Value>>, Cause> {
     platform.run(statement).await.map_err(|DatabaseFailed(reason)| unreadable(&reason, platform))
 }
 
-fn unreadable<P: Platform>(reason: &str, platform: &P) -> Cause {
+/// Says in the log how the database failed.
+pub fn unreadable<P: Platform>(reason: &str, platform: &P) -> Cause {
     platform.log(&format!("usage-logger: the database could not be read: {reason}"));
-    Cause::RecordsNotRead
+    Cause::NotRead
 }

@@ -26,14 +26,17 @@ pub enum Cause {
     BodyTooLarge { max_bytes: usize },
     /// The body ended before its end.
     BodyCutShort,
-    /// The body is no batch of records.
+    /// The body is no batch of records or events.
     BadBatch(BatchError),
     /// The query string is not one of this page.
     BadQuery(QueryError),
     /// The batch was printed, but not written.
-    RecordsNotStored,
+    NotStored {
+        /// What the batch is of.
+        what: &'static str,
+    },
     /// The database did not answer a query.
-    RecordsNotRead,
+    NotRead,
 }
 
 impl Cause {
@@ -50,9 +53,11 @@ impl Cause {
                 "variable_unavailable",
                 format!("The variable `{name}` cannot be read now."),
             ),
-            Cause::UnknownPath => {
-                ApiError::new(404, "not_found", "There is nothing here; try /admin/usage or /admin/requests.")
-            }
+            Cause::UnknownPath => ApiError::new(
+                404,
+                "not_found",
+                "There is nothing here; try /admin/usage, /admin/requests or /admin/events.",
+            ),
             Cause::MethodNotAllowed { allow } => {
                 ApiError::new(405, "method_not_allowed", format!("This path takes {allow} only."))
             }
@@ -82,12 +87,14 @@ impl Cause {
                 let answer = ApiError::new(400, "invalid_request", error.to_string());
                 first.into_iter().fold(answer, ApiError::with_param)
             }
-            Cause::RecordsNotStored => ApiError::new(
+            Cause::NotStored { what } => ApiError::new(
                 503,
                 "database_unavailable",
-                "The database failed. The records have been printed on standard output, but cannot be queried.",
+                format!(
+                    "The database failed. The {what} have been printed on standard output, but cannot be queried."
+                ),
             ),
-            Cause::RecordsNotRead => ApiError::new(
+            Cause::NotRead => ApiError::new(
                 503,
                 "database_unavailable",
                 "The database failed. The component's log says how.",

@@ -1,16 +1,19 @@
-//! The usage logger: takes one record per request, answers who spent what. Its contract is in this component's README.
+//! The usage logger: takes one record per request and what else operators must hear of, answers who spent what. Its contract is in this component's README.
 //!
 //! This file is the route table. `host` is the only other file that names `spin_sdk`.
 
 mod admin;
 mod admin_token;
 mod error;
+mod events;
 mod host;
+mod keep;
 mod platform;
 mod records;
 mod reply;
 
 use bytes::Bytes;
+use contracts::event::EVENTS_PATH;
 use contracts::record::RECORDS_PATH;
 use error::Cause;
 use host::Spin;
@@ -22,6 +25,7 @@ use spin_sdk::http_service;
 
 const USAGE_PATH: &str = "/admin/usage";
 const REQUESTS_PATH: &str = "/admin/requests";
+const ADMIN_EVENTS_PATH: &str = "/admin/events";
 
 #[http_service]
 async fn handle(request: Request) -> Response<FullBody<Bytes>> {
@@ -36,6 +40,7 @@ where
     let config = host::config().await?;
     match (&head.method, head.uri.path()) {
         (&Method::POST, RECORDS_PATH) => records::take(body, config, &Spin).await,
+        (&Method::POST, EVENTS_PATH) => events::take(body, config, &Spin).await,
         (&Method::GET, USAGE_PATH) => {
             admin_token::check(&head.headers, &host::admin_token().await?)?;
             admin::usage(head, host::today(), &Spin).await
@@ -44,8 +49,12 @@ where
             admin_token::check(&head.headers, &host::admin_token().await?)?;
             admin::requests(head, &Spin).await
         }
-        (_, RECORDS_PATH) => Err(Cause::MethodNotAllowed { allow: "POST" }),
-        (_, USAGE_PATH | REQUESTS_PATH) => Err(Cause::MethodNotAllowed { allow: "GET" }),
+        (&Method::GET, ADMIN_EVENTS_PATH) => {
+            admin_token::check(&head.headers, &host::admin_token().await?)?;
+            events::list(head, &Spin).await
+        }
+        (_, RECORDS_PATH | EVENTS_PATH) => Err(Cause::MethodNotAllowed { allow: "POST" }),
+        (_, USAGE_PATH | REQUESTS_PATH | ADMIN_EVENTS_PATH) => Err(Cause::MethodNotAllowed { allow: "GET" }),
         _ => Err(Cause::UnknownPath),
     }
 }

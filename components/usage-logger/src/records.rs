@@ -1,18 +1,16 @@
-//! `POST /records`: prices a batch, prints it, writes it.
-//!
-//! Printing comes before writing, and happens in any case if writing fails: whatever the answer is, a record that was
-//! accepted is in the database or on standard output.
+//! `POST /records`: prices a batch and keeps it.
 
 use bytes::Bytes;
 use gateway_config::UsageConfig;
 use http_body::Body;
 
 use crate::error::Cause;
-use crate::platform::{DatabaseFailed, Platform};
+use crate::keep::{Batch, keep};
+use crate::platform::Platform;
 use crate::reply::Reply;
 
-/// Most bytes of a batch: 256 records of 4 KiB, where one is about 500 bytes.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Most bytes of a batch: 256 records or events of 4 KiB, where one is about 500 bytes.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// Takes a batch.
 pub async fn take<B, P>(body: B, config: &UsageConfig, platform: &P) -> Result<Reply, Cause>
@@ -23,29 +21,21 @@ where
     let body = bounded_body::read(body, MAX_BODY_BYTES).await?;
     let mut records = usage::parse_batch(&body)?;
     usage::price_records(&mut records, &config.pricing);
-    let print = || records.iter().for_each(|record| platform.print(&usage::json_line(record)));
-    if config.stdout {
-        print();
-    }
-    for statement in usage::insert_statements(&records) {
-        if let Err(DatabaseFailed(reason)) = platform.run(statement).await {
-            if !config.stdout {
-                print();
-            }
-            platform.log(&format!(
-                "usage-logger: the database failed, so {} usage records are on standard output only: {reason}",
-                records.len()
-            ));
-            return Err(Cause::RecordsNotStored);
-        }
-    }
+    let batch = Batch {
+        what: "usage records",
+        lines: records.iter().map(usage::json_line).collect(),
+        statements: usage::insert_statements(&records),
+    };
+    keep(batch, config.stdout, platform).await?;
     Ok(Reply::empty(204))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use contracts::UsageRecord;
+    use crate::events;
+    use crate::platform::DatabaseFailed;
+    use contracts::{Event, UsageRecord};
     use futures::executor::block_on;
     use gateway_config::Pricing;
     use http_body_util::Full;
@@ -67,8 +57,11 @@ mod tests {
         }
 
         fn print(&self, line: &str) {
-            let record: UsageRecord = serde_json::from_str(line).unwrap();
-            self.events.borrow_mut().push(format!("print {}", record.record_id));
+            let id = match serde_json::from_str::<Event>(line) {
+                Ok(event) => event.event_id,
+                Err(_) => serde_json::from_str::<UsageRecord>(line).unwrap().record_id,
+            };
+            self.events.borrow_mut().push(format!("print {id}"));
         }
 
         fn log(&self, line: &str) {
@@ -125,5 +118,34 @@ mod tests {
         {
             assert_eq!(take_body(body, true, false), (Err(status), vec![]));
         }
+    }
+
+    #[test]
+    fn events_are_kept_by_the_same_rules() {
+        let event = |id: &str| {
+            format!(
+                r#"{{"event_id":"{id}","at_ms":1,"limit":"l","amount":"token_quota","counter":"c","kind":"audit","action":"limit_reset","by":"admin","before":1,"after":0}}"#
+            )
+        };
+        let take = |body: String, stdout, database_fails| {
+            let fake = Fake { database_fails, ..Fake::default() };
+            let config = UsageConfig { pricing: Pricing::default(), stdout };
+            let reply = block_on(events::take(Full::new(Bytes::from(body)), &config, &fake));
+            let status = reply.map(|reply| reply.status()).map_err(|cause| cause.to_api_error().status);
+            (status, fake.events.into_inner())
+        };
+        let two = format!("[{},{}]", event("a"), event("b"));
+        let (printed, written) =
+            (["print a".to_owned(), "print b".to_owned()], "INSERT 14 values".to_owned());
+        assert_eq!(
+            take(two.clone(), true, false),
+            (Ok(204), [&printed[..], std::slice::from_ref(&written)].concat())
+        );
+        assert_eq!(take(two.clone(), false, false), (Ok(204), vec![written.clone()]));
+        let (status, log) = take(two, false, true);
+        assert_eq!((status, &log[..3]), (Err(503), &[&[written][..], &printed].concat()[..]));
+        assert!(log[3].contains("2 events") && log[3].contains("disk full"), "{log:?}");
+        assert_eq!(take("[]".to_owned(), true, true), (Ok(204), vec![]));
+        assert_eq!(take("[{}]".to_owned(), true, false), (Err(400), vec![]));
     }
 }

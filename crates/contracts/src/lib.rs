@@ -4,9 +4,11 @@
 //! names and shapes only; what they mean for the caller stands in each component's README. It decides nothing.
 
 pub mod cache;
+pub mod event;
 pub mod headers;
 pub mod limiter;
 pub mod origins;
 pub mod record;
 
+pub use event::Event;
 pub use record::{CacheOutcome, Outcome, UsageRecord};

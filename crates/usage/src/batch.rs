@@ -1,12 +1,14 @@
-//! A body of `POST /records`: JSON in, records that can be kept out.
+//! A body of `POST /records` or `POST /events`: JSON in, what can be kept out.
 //!
-//! Refuses what only a broken caller can send (not an array of records, too many, no request id, no such instant), all
-//! of it named. Accepts whatever a client or a provider can cause (long names, absurd token counts): one tenant's odd
-//! request must not cost its neighbours in the batch their records.
+//! Refuses what only a broken caller can send (not an array of them, too many, no id, no such instant), all of it named.
+//! Accepts whatever a client or a provider can cause (long names, absurd token counts): one tenant's odd request must not
+//! cost its neighbours in the batch their records.
 
 use std::fmt;
 
-use contracts::{UsageRecord, limiter::MAX_BATCH};
+use contracts::event::What;
+use contracts::{Event, UsageRecord, limiter::MAX_BATCH};
+use serde::de::DeserializeOwned;
 
 use crate::day::Day;
 
@@ -16,74 +18,137 @@ pub const MAX_TEXT_BYTES: usize = 256;
 /// Why a batch was refused; nothing of it is kept.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
-    /// Not JSON, or not an array of usage records.
-    #[error("the body is not a JSON array of usage records: {0}")]
-    Malformed(String),
-    /// More records than one batch may have.
-    #[error("the batch has {found} records; at most {MAX_BATCH} are allowed")]
+    /// Not JSON, or not an array of what it should be.
+    #[error("the body is not a JSON array of {what}: {reason}")]
+    Malformed {
+        /// `records` or `events`.
+        what: &'static str,
+        /// What the JSON reader says.
+        reason: String,
+    },
+    /// More than one batch may have.
+    #[error("the batch has {found} {what}; at most {MAX_BATCH} are allowed")]
     TooMany {
+        /// `records` or `events`.
+        what: &'static str,
         /// How many it has.
         found: usize,
     },
-    /// Records that cannot be kept.
+    /// Some that cannot be kept.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Invalid(Vec<RecordProblem>),
+    Invalid(Vec<ItemProblem>),
 }
 
-/// What is wrong with one record.
+/// What is wrong with one record or event.
 #[derive(Debug, PartialEq, Eq)]
-pub struct RecordProblem {
+pub struct ItemProblem {
+    what: &'static str,
     index: usize,
     field: &'static str,
-    allowed: &'static str,
+    wrong: &'static str,
 }
 
-impl fmt::Display for RecordProblem {
+impl fmt::Display for ItemProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "records[{}].{} {}", self.index, self.field, self.allowed)
+        write!(f, "{}[{}].{} {}", self.what, self.index, self.field, self.wrong)
     }
 }
 
-/// Reads a batch. Fields that are not known are ignored, so that an older logger serves a newer router.
+/// Reads a batch of records. Fields that are not known are ignored, so that an older logger serves a newer router.
 ///
 /// # Errors
 /// [`BatchError`]; a batch is accepted whole or not at all.
 pub fn parse_batch(body: &[u8]) -> Result<Vec<UsageRecord>, BatchError> {
-    let mut records: Vec<UsageRecord> =
-        serde_json::from_slice(body).map_err(|error| BatchError::Malformed(error.to_string()))?;
-    if records.len() > MAX_BATCH {
-        return Err(BatchError::TooMany { found: records.len() });
+    parse(body)
+}
+
+/// Reads a batch of events, by the same rules.
+///
+/// # Errors
+/// [`BatchError`]; a batch is accepted whole or not at all.
+pub fn parse_events(body: &[u8]) -> Result<Vec<Event>, BatchError> {
+    parse(body)
+}
+
+/// What a batch holds.
+trait Item: DeserializeOwned {
+    /// What several of them are called.
+    const PLURAL: &'static str;
+    /// Name of the field with the id.
+    const ID: &'static str;
+    fn id(&self) -> &str;
+    fn at_ms(&self) -> u64;
+    /// The texts that are cut short; not the id, for cut short, two ids could become one.
+    fn texts(&mut self) -> Vec<&mut String>;
+}
+
+impl Item for UsageRecord {
+    const PLURAL: &'static str = "records";
+    const ID: &'static str = "record_id";
+
+    fn id(&self) -> &str {
+        &self.record_id
     }
-    let problems: Vec<_> =
-        records.iter().enumerate().flat_map(|(index, record)| problems(index, record)).collect();
+
+    fn at_ms(&self) -> u64 {
+        self.at_ms
+    }
+
+    fn texts(&mut self) -> Vec<&mut String> {
+        let UsageRecord { request_id, consumer, team, app, model, deployment, error_code, .. } = self;
+        vec![request_id, consumer, team, app, model, deployment, error_code]
+    }
+}
+
+impl Item for Event {
+    const PLURAL: &'static str = "events";
+    const ID: &'static str = "event_id";
+
+    fn id(&self) -> &str {
+        &self.event_id
+    }
+
+    fn at_ms(&self) -> u64 {
+        self.at_ms
+    }
+
+    fn texts(&mut self) -> Vec<&mut String> {
+        let Event { request_id, team, limit, counter, what, .. } = self;
+        let mut texts = vec![request_id, team, limit, counter];
+        match what {
+            What::Alert(_) => {}
+            What::Audit(audit) => texts.extend([&mut audit.by, &mut audit.address]),
+        }
+        texts
+    }
+}
+
+fn parse<T: Item>(body: &[u8]) -> Result<Vec<T>, BatchError> {
+    let what = T::PLURAL;
+    let mut items: Vec<T> = serde_json::from_slice(body)
+        .map_err(|error| BatchError::Malformed { what, reason: error.to_string() })?;
+    if items.len() > MAX_BATCH {
+        return Err(BatchError::TooMany { what, found: items.len() });
+    }
+    let problems: Vec<_> = items.iter().enumerate().flat_map(|(index, item)| problems(index, item)).collect();
     if !problems.is_empty() {
         return Err(BatchError::Invalid(problems));
     }
-    for record in &mut records {
-        shorten(record);
-    }
-    Ok(records)
-}
-
-fn problems(index: usize, record: &UsageRecord) -> impl Iterator<Item = RecordProblem> {
-    let problem = move |field, allowed| RecordProblem { index, field, allowed };
-    let record_id = if record.record_id.is_empty() {
-        Some(problem("record_id", "is empty"))
-    } else if record.record_id.len() > MAX_TEXT_BYTES {
-        // Cut short, two ids could become one.
-        Some(problem("record_id", "is longer than 256 bytes"))
-    } else {
-        None
-    };
-    let at_ms = Day::of_ms(record.at_ms).is_none().then(|| problem("at_ms", "is after the year 9999"));
-    record_id.into_iter().chain(at_ms)
-}
-
-fn shorten(record: &mut UsageRecord) {
-    let UsageRecord { request_id, consumer, team, app, model, deployment, error_code, .. } = record;
-    for text in [request_id, consumer, team, app, model, deployment, error_code] {
+    for text in items.iter_mut().flat_map(Item::texts) {
         text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
     }
+    Ok(items)
+}
+
+fn problems<T: Item>(index: usize, item: &T) -> impl Iterator<Item = ItemProblem> + use<T> {
+    let problem = move |field, wrong| ItemProblem { what: T::PLURAL, index, field, wrong };
+    let id = match item.id().len() {
+        0 => Some(problem(T::ID, "is empty")),
+        1..=MAX_TEXT_BYTES => None,
+        _ => Some(problem(T::ID, "is longer than 256 bytes")),
+    };
+    let at_ms = Day::of_ms(item.at_ms()).is_none().then(|| problem("at_ms", "is after the year 9999"));
+    id.into_iter().chain(at_ms)
 }
 
 #[cfg(test)]
@@ -104,13 +169,16 @@ mod tests {
             let records = vec![record("r"); count];
             assert_eq!(parse_batch(&body(&records)).unwrap(), records, "{count}");
         }
-        assert_eq!(parse_batch(&body(&vec![record("r"); 257])), Err(BatchError::TooMany { found: 257 }));
+        assert_eq!(
+            parse_batch(&body(&vec![record("r"); 257])),
+            Err(BatchError::TooMany { what: "records", found: 257 })
+        );
     }
 
     #[test]
     fn what_is_not_an_array_of_records_is_refused() {
         for body in ["", "{}", "null", "[{}]", "[1]", "[", r#"{"records":[]}"#, "[] []", "\u{0}"] {
-            assert!(matches!(parse_batch(body.as_bytes()), Err(BatchError::Malformed(_))), "{body:?}");
+            assert!(matches!(parse_batch(body.as_bytes()), Err(BatchError::Malformed { .. })), "{body:?}");
         }
     }
 
@@ -139,5 +207,36 @@ mod tests {
         let kept = parse_batch(&body(&[long, record("neighbour")])).unwrap();
         assert_eq!(kept[0].model, "m".repeat(255));
         assert_eq!(kept.len(), 2);
+    }
+
+    #[test]
+    fn events_are_read_by_the_same_rules() {
+        let event = |id: &str, at_ms: u64, by: &str| {
+            format!(
+                r#"{{"event_id":"{id}","at_ms":{at_ms},"limit":"l","amount":"token_quota","counter":"c","kind":"audit","action":"limit_reset","by":"{by}","before":1,"after":0,"from_the_future":[]}}"#
+            )
+        };
+        let long = "b".repeat(300);
+        let kept = parse_events(format!("[{}]", event("e", 1, &long)).as_bytes()).unwrap();
+        assert!(matches!(&kept[0].what, What::Audit(audit) if audit.by == long[..256]), "{kept:?}");
+        for (body, message) in [
+            (
+                format!("[{}]", event("", u64::MAX, "")),
+                "events[0].event_id is empty; events[0].at_ms is after the year 9999",
+            ),
+            (format!("[{}]", event(&long, 1, "")), "events[0].event_id is longer than 256 bytes"),
+            (
+                format!("[{}]", vec![event("e", 1, ""); 257].join(",")),
+                "the batch has 257 events; at most 256 are allowed",
+            ),
+            ("{}".to_owned(), "the body is not a JSON array of events: "),
+            (
+                format!("[{}]", event("e", 1, "").replace("audit", "gossip")),
+                "the body is not a JSON array of events: unknown variant `gossip`",
+            ),
+        ] {
+            let error = parse_events(body.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
     }
 }

@@ -94,6 +94,19 @@ pub(crate) fn rfc3339(at_ms: u64) -> Option<String> {
     Some(format!("{day}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1_000))
 }
 
+/// Reads an instant in UTC as [`rfc3339`] writes it, with or without milliseconds, as milliseconds since the Unix epoch.
+pub(crate) fn parse_instant(text: &str) -> Option<i64> {
+    let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let (seconds, ms) = time.split_once('.').unwrap_or((time, "000"));
+    let mut fields = seconds.split(':');
+    let mut field = |end: i64| digits(fields.next()?, 2).filter(|value| *value < end);
+    let (hour, minute, second) = (field(24)?, field(60)?, field(60)?);
+    if fields.next().is_some() {
+        return None;
+    }
+    Some(Day::parse(day)?.start_ms() + ((hour * 60 + minute) * 60 + second) * 1_000 + digits(ms, 3)?)
+}
+
 /// Exactly `count` ASCII digits.
 fn digits(text: &str, count: usize) -> Option<i64> {
     if text.len() != count || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -186,5 +199,30 @@ mod tests {
     fn instants_are_written_with_milliseconds() {
         assert_eq!(rfc3339(0).unwrap(), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(1_796_083_199_007).unwrap(), "2026-11-30T23:59:59.007Z");
+    }
+
+    #[test]
+    fn an_instant_is_read_as_it_is_written() {
+        for at_ms in [0, 1_796_083_199_007, 1_795_996_800_000, END_MS - 1] {
+            assert_eq!(parse_instant(&rfc3339(at_ms).unwrap()), i64::try_from(at_ms).ok(), "{at_ms}");
+        }
+        assert_eq!(parse_instant("2026-11-30T23:59:59Z"), Some(1_796_083_199_000));
+        for text in [
+            "2026-11-30T23:59:59",
+            "2026-11-30T24:00:00Z",
+            "2026-11-30T23:60:00Z",
+            "2026-11-30T23:59:60Z",
+            "2026-11-30T23:59Z",
+            "2026-11-30T23:59:59:00Z",
+            "2026-11-30T23:59:59.Z",
+            "2026-11-30T23:59:59.0007Z",
+            "2026-11-31T00:00:00Z",
+            "2026-11-30 23:59:59Z",
+            "2026-11-30T23:59:59+00:00",
+            "T00:00:00Z",
+            "Z",
+        ] {
+            assert_eq!(parse_instant(text), None, "{text}");
+        }
     }
 }

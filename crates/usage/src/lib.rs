@@ -8,12 +8,16 @@
 //! POST /records        parse_batch ─▶ price_records ─▶ json_line, insert_statements
 //! GET  /admin/usage    UsageQuery::parse ─▶ statement ─▶ UsageReport::from_rows ─▶ to_json, to_csv
 //! GET  /admin/requests RequestsQuery::parse ─▶ statement ─▶ RequestList::from_rows ─▶ to_json
+//! POST /events         parse_events ─▶ event_line, insert_events_statement
+//! GET  /admin/events   EventsQuery::parse ─▶ statement ─▶ EventList::from_rows ─▶ to_json
 //! ```
 
 mod batch;
 mod cost;
 mod day;
 mod dimension;
+mod event_row;
+mod events;
 mod parameters;
 mod query;
 mod report;
@@ -22,14 +26,16 @@ mod row;
 mod sql;
 mod view;
 
-pub use batch::{BatchError, MAX_TEXT_BYTES, parse_batch};
+pub use batch::{BatchError, ItemProblem, MAX_TEXT_BYTES, parse_batch, parse_events};
 pub use cost::{cost_nano_usd, price_records};
 pub use day::Day;
 pub use dimension::Dimension;
+pub use event_row::insert_events_statement;
+pub use events::{Cursor, EventList, EventsQuery};
 pub use parameters::{QueryError, QueryProblem};
 pub use query::{Filters, Format, MAX_ROWS, UsageQuery};
 pub use report::{UsageReport, UsageRow};
 pub use requests::{MAX_LIMIT, RequestList, RequestsQuery};
 pub use row::{SCHEMA_VERSION, insert_statements, schema_statements, schema_version_statement};
 pub use sql::{RowError, Statement, Value};
-pub use view::json_line;
+pub use view::{event_line, json_line};

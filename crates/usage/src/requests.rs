@@ -31,11 +31,7 @@ impl RequestsQuery {
     /// Everything that is wrong with the parameters, unknown ones included.
     pub fn parse(query: &str) -> Result<Self, QueryError> {
         let mut parameters = Parameters::of(query);
-        let limit = parameters
-            .take_parsed("limit", "a whole number from 1 to 1000", |text| {
-                text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit))
-            })
-            .unwrap_or(DEFAULT_LIMIT);
+        let limit = take_limit(&mut parameters);
         let filters = Filters::take(&mut parameters);
         parameters.finish(RequestsQuery { limit, filters }, &KNOWN)
     }
@@ -63,6 +59,15 @@ impl RequestsQuery {
             parameters,
         }
     }
+}
+
+/// How many entries an answer may have; default 100.
+pub(crate) fn take_limit(parameters: &mut Parameters) -> u32 {
+    parameters
+        .take_parsed("limit", "a whole number from 1 to 1000", |text| {
+            text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit))
+        })
+        .unwrap_or(DEFAULT_LIMIT)
 }
 
 /// The answer.

@@ -7,15 +7,13 @@
 use contracts::{CacheOutcome, Outcome, UsageRecord};
 
 use crate::day::Day;
-use crate::sql::{Cells, RowError, Statement, Value, wrong};
+use crate::event_row;
+use crate::sql::{Cells, MAX_PARAMETERS, RowError, Statement, Value, wrong};
 
 /// Version of the schema below, kept in the table `usage_schema`.
 ///
 /// A table rather than `PRAGMA user_version`, which a remote libSQL may refuse.
 pub const SCHEMA_VERSION: i64 = 1;
-
-/// Most `?` in a statement: SQLite's default since 3.32 (<https://www.sqlite.org/limits.html#max_variable_number>).
-const MAX_PARAMETERS: usize = 32_766;
 
 /// The columns of a record, in the order in which they are written and read. `day` comes on top: it follows from `at_ms`.
 const COLUMNS: [&str; 22] = [
@@ -77,9 +75,12 @@ CREATE TABLE IF NOT EXISTS usage_records (
 ) WITHOUT ROWID";
 
 /// Creates what is missing, in order. Safe to run again, and by several instances at once.
-pub fn schema_statements() -> [Statement; 4] {
+pub fn schema_statements() -> [Statement; 6] {
+    let [create_events, index_events] = event_row::CREATE;
     [
         CREATE_RECORDS,
+        create_events,
+        index_events,
         "CREATE INDEX IF NOT EXISTS usage_records_by_team ON usage_records (team, at_ms)",
         "CREATE TABLE IF NOT EXISTS usage_schema (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), version INTEGER NOT NULL)",
         "INSERT INTO usage_schema (only_row, version) VALUES (1, 1) ON CONFLICT DO NOTHING",

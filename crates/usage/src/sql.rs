@@ -1,5 +1,8 @@
 //! Statements and values as data, in the few SQLite types that usage records need.
 
+/// Most `?` in a statement: SQLite's default since 3.32 (<https://www.sqlite.org/limits.html#max_variable_number>).
+pub(crate) const MAX_PARAMETERS: usize = 32_766;
+
 /// One SQL statement with its positional parameters (`?`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {

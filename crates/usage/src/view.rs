@@ -1,6 +1,6 @@
-//! A record as operators see it: one line of the log, one entry of `/admin/requests`.
+//! A record or an event as operators see it: one line of the log, one entry of `/admin/requests` or `/admin/events`.
 
-use contracts::UsageRecord;
+use contracts::{Event, UsageRecord};
 use serde::Serialize;
 
 use crate::day::rfc3339;
@@ -22,11 +22,35 @@ impl<'a> RecordView<'a> {
     }
 }
 
+/// The event's own fields, likewise.
+#[derive(Serialize)]
+pub(crate) struct EventView<'a> {
+    #[serde(rename = "event", skip_serializing_if = "Option::is_none")]
+    marker: Option<&'static str>,
+    at: Option<String>,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+impl<'a> EventView<'a> {
+    pub(crate) fn new(event: &'a Event) -> Self {
+        EventView { marker: None, at: rfc3339(event.at_ms), event }
+    }
+}
+
 /// The record as one line of JSON with its line feed: `{"event":"usage_record","at":"2026-11-30T…Z",…}`.
 pub fn json_line(record: &UsageRecord) -> String {
-    let view = RecordView { event: Some("usage_record"), ..RecordView::new(record) };
+    line(&RecordView { event: Some("usage_record"), ..RecordView::new(record) })
+}
+
+/// The event as one line of JSON with its line feed: `{"event":"alert","at":"2026-11-30T…Z",…}`, or `"audit"`.
+pub fn event_line(event: &Event) -> String {
+    line(&EventView { marker: Some(event.kind()), ..EventView::new(event) })
+}
+
+fn line(view: &impl Serialize) -> String {
     // Strings, numbers and booleans: serialising cannot fail; an empty object would still be a line of JSON.
-    let mut line = serde_json::to_string(&view).unwrap_or_else(|_| "{}".to_owned());
+    let mut line = serde_json::to_string(view).unwrap_or_else(|_| "{}".to_owned());
     line.push('\n');
     line
 }
@@ -54,5 +78,15 @@ mod tests {
         );
         assert_eq!(line.matches('\n').count(), 1, "{line}");
         assert_eq!(serde_json::from_str::<UsageRecord>(&line).unwrap(), record);
+    }
+
+    #[test]
+    fn an_event_is_a_line_with_its_kind_in_front() {
+        let wire = r#"{"event_id":"e-2","at_ms":1,"limit":"per-team","amount":"token_quota","counter":"","kind":"audit","action":"limit_reset","by":"admin","before":9,"after":0}"#;
+        let line = event_line(&serde_json::from_str(wire).unwrap());
+        assert_eq!(
+            line,
+            format!("{{\"event\":\"audit\",\"at\":\"1970-01-01T00:00:00.001Z\",{}\n", &wire[1..])
+        );
     }
 }

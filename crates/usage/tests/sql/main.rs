@@ -3,5 +3,6 @@
 #![cfg(test)]
 
 mod database;
+mod events;
 mod sums;
 mod table;
