@@ -124,6 +124,13 @@ def test_a_missing_done_after_a_finished_answer_is_made_good(gateway, unique):
     assert gateway.record_of(response)["outcome"] == "completed"
 
 
+def test_a_done_that_never_comes_is_not_waited_for(gateway, unique):
+    began = time.monotonic()
+    response, text = gateway.stream("mock+linger", unique)
+    assert events(text)[-1] == "[DONE]" and time.monotonic() - began < 4
+    assert gateway.record_of(response)["outcome"] == "completed"
+
+
 def test_usage_that_the_provider_does_not_give_is_estimated_and_marked(gateway, unique):
     response, _ = gateway.stream("mock+no-usage+tokens=40", unique)
     record = gateway.record_of(response)

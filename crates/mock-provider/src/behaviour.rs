@@ -99,6 +99,8 @@ pub struct StreamShape {
     pub malformed_chunk: Option<u64>,
     /// Leave out `data: [DONE]`.
     pub no_done: bool,
+    /// Leave it out and do not end the body either.
+    pub lingers: bool,
     /// End lines with CR LF instead of LF.
     pub crlf: bool,
     /// A comment line before every event.

@@ -115,6 +115,7 @@ fn apply(behaviour: &mut Behaviour, word: &Word<'_>) -> Result<(), ModelNameErro
         "event-error" => word.end_early(&mut stream.early_end, EarlyEndKind::NamedErrorEvent)?,
         "malformed" => stream.malformed_chunk = Some(word.number(1..=u64::from(u32::MAX))?),
         "no-done" => stream.no_done = word.flag()?,
+        "linger" => stream.lingers = word.flag()?,
         "crlf" => stream.crlf = word.flag()?,
         "comments" => stream.comments = word.flag()?,
         "multi-line" => stream.multi_line = word.flag()?,

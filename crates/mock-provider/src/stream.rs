@@ -159,6 +159,9 @@ impl Iterator for AnswerStream {
                 }
                 Phase::Done => {
                     self.phase = Phase::Ended;
+                    if self.shape.lingers {
+                        return Some(Step::Stall);
+                    }
                     if !self.shape.no_done {
                         return Some(Step::send(self.writer.other(b"[DONE]")));
                     }

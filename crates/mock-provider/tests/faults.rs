@@ -382,3 +382,14 @@ async fn moments_in_headers_are_counted_from_now() {
     assert!((29..=30).contains(&(reset - now)), "{reset} {now}");
     assert!(answer.header("retry-after").unwrap().ends_with(" GMT"));
 }
+
+#[tokio::test]
+async fn a_stream_that_lingers_has_said_all_but_done() {
+    let mock = start();
+    let mut client = Client::connect(&mock).await;
+    client.write("POST", "/v1/chat/completions", "", &streamed("mock+linger").to_string()).await;
+    client.read_until("\"finish_reason\":\"stop\"").await;
+    assert!(client.is_quiet_for(Duration::from_millis(80)).await);
+    drop(client);
+    assert_last_ended(&mock, Ending::ClientGone).await;
+}

@@ -128,4 +128,19 @@ mod tests {
             assert!(RawObject::parse(json).is_none(), "{json}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_object_comes_out_with_the_same_meaning(
+            fields in proptest::collection::vec(("\\PC{0,6}", proptest::prop_oneof![
+                proptest::strategy::Just(serde_json::json!(null)), proptest::strategy::Just(serde_json::json!([1, {"a": "}"}])),
+                proptest::strategy::Just(serde_json::json!("\u{1f600}\"\\")), proptest::strategy::Just(serde_json::json!(-1.5)),
+            ]), 0..6),
+        ) {
+            let object: serde_json::Map<String, serde_json::Value> = fields.into_iter().collect();
+            let json = serde_json::to_string_pretty(&object).unwrap();
+            let out = RawObject::parse(&json).unwrap().to_json();
+            proptest::prop_assert_eq!(serde_json::from_str::<serde_json::Map<_, _>>(&out).unwrap(), object);
+        }
+    }
 }

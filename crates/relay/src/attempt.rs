@@ -7,6 +7,8 @@ use crate::{Failure, Joint, Late, Limits, Options, Source, SourceFailed, Spent};
 use openai_types::sse::{self, Splitter};
 use openai_types::{Answer, Usage};
 
+/// How long an upstream that has finished every choice is waited for: its usage and its `[DONE]` follow at once, or never.
+const AFTER_FINISH_MS: u64 = 2_000;
 pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// One upstream, being read.
@@ -68,12 +70,19 @@ impl Intake {
     /// When the wait for this upstream's next word is over, and what it then was.
     pub(crate) fn deadline(&self) -> (u64, Late) {
         let Limits { first_token_ms, idle_ms, total_ms, .. } = self.limits;
-        let quiet = if self.meter.has_spoken() {
+        let quiet = if self.meter.is_whole() {
+            (self.progress_ms.saturating_add(idle_ms.min(AFTER_FINISH_MS)), Late::Idle)
+        } else if self.meter.has_spoken() {
             (self.progress_ms.saturating_add(idle_ms), Late::Idle)
         } else {
             (self.asked_ms.saturating_add(first_token_ms), Late::FirstToken)
         };
         if total_ms < quiet.0 { (total_ms, Late::Total) } else { quiet }
+    }
+
+    /// The deadline has passed.
+    pub(crate) fn too_late(&self, late: Late) -> Taken {
+        if self.meter.is_whole() { self.finish(None) } else { Taken::failed(late) }
     }
 
     /// Takes in what the source gave.

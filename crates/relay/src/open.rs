@@ -58,7 +58,7 @@ pub async fn open<S: Source>(
         let Opened { attempt: Attempt { source, intake }, held, spoken } = &mut opened;
         let taken = match pulse.wait(source.next(), intake.deadline()).await {
             Ok(read) => intake.take(read, pulse.now_ms(), spoken),
-            Err(Interrupted::Late(late)) => Taken { end: Some(Err(late.into())), ..Taken::default() },
+            Err(Interrupted::Late(late)) => intake.too_late(late),
             Err(Interrupted::ClientGone) => continue, // there is none
         };
         held.add(taken);

@@ -64,14 +64,15 @@ impl<'a, K: Sink, C: Clock> Pulse<'a, K, C> {
         }
     }
 
-    /// Hands bytes to the client; one that does not take them in time counts as gone.
-    pub(crate) async fn send(&mut self, data: Vec<u8>) -> Result<(), ClientGone> {
-        let at_ms = self.clock.now_ms().saturating_add(self.client_ms);
+    /// Hands bytes to the client, and tells how many ms that took; one that does not take them in time counts as gone.
+    pub(crate) async fn send(&mut self, data: Vec<u8>) -> Result<u64, ClientGone> {
+        let began_ms = self.clock.now_ms();
+        let at_ms = began_ms.saturating_add(self.client_ms);
         let sent = self.alarm.race(pin!(self.sink.send(data)), at_ms, self.clock).await;
         sent.unwrap_or(Err(ClientGone))?;
         self.last_sign_ms = self.clock.now_ms();
         self.last_write_ms = Some(self.last_sign_ms);
-        Ok(())
+        Ok(self.last_sign_ms.saturating_sub(began_ms))
     }
 
     fn keepalive_at(&self) -> u64 {

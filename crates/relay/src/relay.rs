@@ -127,11 +127,10 @@ impl<K: Sink, C: Clock> Relay<'_, K, C> {
                 if intake.is_first() {
                     self.keep(&taken.keep);
                 }
-                let began_ms = self.pulse.now_ms();
-                if self.pulse.send(taken.forward).await.is_err() {
-                    return End::ClientGone;
+                match self.pulse.send(taken.forward).await {
+                    Ok(took_ms) => intake.was_not_read_for(took_ms),
+                    Err(_) => return End::ClientGone,
                 }
-                intake.was_not_read_for(self.pulse.now_ms().saturating_sub(began_ms));
             } else if intake.is_first() {
                 self.keep(&taken.keep);
             }
@@ -142,7 +141,8 @@ impl<K: Sink, C: Clock> Relay<'_, K, C> {
             }
             taken = match self.pulse.wait(source.next(), intake.deadline()).await {
                 Ok(read) => intake.take(read, self.pulse.now_ms(), spoken),
-                Err(interrupted) => return interrupted.into(),
+                Err(Interrupted::Late(late)) => intake.too_late(late),
+                Err(Interrupted::ClientGone) => return End::ClientGone,
             };
         }
     }

@@ -95,6 +95,10 @@ fn assert_reads_as_one(client: &Client) {
     let of_choice_0: Vec<&Value> = of_choice_0.filter(|choice| choice["index"] == 0).collect();
     assert!(of_choice_0.iter().filter(|choice| choice["delta"].get("role").is_some()).count() <= 1);
     assert!(of_choice_0.iter().filter(|choice| choice["finish_reason"].is_string()).count() <= 1);
+    let says_nothing = |choice: &&&Value| {
+        choice["finish_reason"].is_null() && choice["delta"].as_object().unwrap().values().all(|v| v == "")
+    };
+    assert_eq!(of_choice_0.iter().filter(says_nothing).count(), 0, "what is cut away leaves no empty chunk");
 }
 
 #[test]
@@ -143,6 +147,16 @@ fn a_restarted_answer_is_cut_where_it_agrees_and_refused_where_it_does_not() {
         );
         assert_eq!(outcome.client.text().contains("[DONE]"), end == End::Complete, "{what}");
         assert_reads_as_one(&outcome.client);
+    }
+}
+
+#[test]
+fn an_answer_that_says_less_the_second_time_is_refused_with_and_without_a_finish() {
+    for end in [vec![say(DONE)], vec![say(STOP)], vec![say(STOP), say(DONE)]] {
+        let second = [vec![say(text("b", "Hel"))], end].concat();
+        let outcome = continued(vec![say(text("a", "Hello")), Act::Break], vec![(Joint::Cut, second)]);
+        assert_eq!(outcome.report.end, End::Failed(Failure::Disagrees));
+        assert_eq!(said(&outcome.client, 0, "content"), "Hello");
     }
 }
 
@@ -239,6 +253,27 @@ fn thinking_is_cut_like_text_and_not_done_twice() {
         "no second thinking behind the first half"
     );
     assert_eq!((outcome.report.end, said(&outcome.client, 0, "content").as_str()), (End::Complete, "Yes"));
+
+    let half = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\\ud83d\"}}]}\n\n";
+    for (said_before, end) in [("Yes", Err(Failure::Disagrees)), ("", Ok(()))] {
+        let first = vec![say(thought("a", "Hm")), say(text("a", said_before)), Act::Break];
+        let second = vec![say(thought("b", "Hm")), say(half), say(STOP), say(DONE)];
+        let outcome = continued(first, vec![(Joint::Cut, second)]);
+        let end = end.map_or_else(End::Failed, |()| End::Complete);
+        assert_eq!(outcome.report.end, end, "half a character agrees with nothing");
+        assert_eq!(outcome.client.text().contains("ud83d"), end == End::Complete);
+    }
+    let other = "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"x\"}}]}\n\n";
+    let second = vec![say(text("b", "s")), say(other), say(STOP), say(DONE)];
+    let outcome = continued(vec![say(text("a", "Ye")), Act::Break], vec![(Joint::Append, second)]);
+    assert_eq!(
+        outcome.report.end,
+        End::Failed(Failure::Disagrees),
+        "one choice was asked to be gone on with"
+    );
+
+    let ended = continued(vec![say(text("a", "Yes")), say(STOP), say(ERROR)], vec![]);
+    assert_eq!(ended.asked[0].1, None, "nor is there behind an end");
 
     let only_thought = continued(vec![say(thought("a", "Hm")), Act::Break], vec![]);
     assert_eq!(only_thought.asked[0].1, None, "there is nothing to prefill");
@@ -378,5 +413,38 @@ proptest! {
         prop_assert_eq!(client.text().matches("[DONE]").count(), 1);
         prop_assert!(report.spent.len() <= turns);
         assert_reads_as_one(&client);
+    }
+
+    #[test]
+    fn a_second_answer_is_joined_if_it_begins_with_the_first_and_only_then(
+        first in "[ab\u{e9}]{1,4}",
+        second in "[ab\u{e9}]{0,8}",
+        cuts in prop::collection::vec(0usize..20, 0..4),
+    ) {
+        let again = acts(&stream("b", &pieces(&second, &cuts), 1));
+        let outcome = continued(vec![say(text("a", &first)), Act::Break], vec![(Joint::Cut, again)]);
+        let said = said(&outcome.client, 0, "content");
+        prop_assert!(said.starts_with(&first), "what was sent stays sent: {}", said);
+        if second.starts_with(&first) {
+            prop_assert_eq!((outcome.report.end, said), (End::Complete, second));
+        } else {
+            prop_assert_eq!((outcome.report.end, said), (End::Failed(Failure::Disagrees), first));
+        }
+    }
+
+    #[test]
+    fn a_second_stream_of_any_shape_never_panics_and_never_unsays_the_first(
+        chunks in prop::collection::vec(prop::collection::vec(prop_oneof![
+            Just("\"choices\":"), Just("[{"), Just("}]"), Just("{"), Just("}"), Just(","), Just("\"index\":0"), Just("\"index\":-1"),
+            Just("\"delta\":"), Just("\"content\":"), Just("\"Hel\""), Just("\"lo\""), Just("\"\\ud83d\""), Just("null"), Just("[]"), Just("7"),
+            Just("\"finish_reason\":\"stop\""), Just("\"tool_calls\":[{}]"), Just("\"usage\":{\"prompt_tokens\":1}"), Just("\"id\":\"z\""),
+        ], 0..12), 0..6),
+        append in any::<bool>(),
+    ) {
+        let joint = if append { Joint::Append } else { Joint::Cut };
+        let again = chunks.iter().map(|chunk| say(format!("data: {{{}}}\n\n", chunk.concat()))).collect();
+        let outcome = continued(vec![say(text("a", "Hello")), Act::Break], vec![(joint, again)]);
+        prop_assert!(outcome.client.text().starts_with(&text("a", "Hello")));
+        prop_assert!(outcome.client.text().ends_with("\n\n"));
     }
 }

@@ -105,8 +105,14 @@ fn how_a_stream_ends_is_told_truthfully() {
         (
             "hangs after the finish",
             vec![say(HELLO), say(STOP), Act::Hang],
-            cut(Failure::Late(Late::Idle)),
-            [HELLO, STOP].concat(),
+            whole.clone(),
+            [HELLO, STOP, DONE].concat(),
+        ),
+        (
+            "[DONE] without a finish and without its empty line",
+            says(&[HELLO, "data: [DONE]\n"]),
+            whole.clone(),
+            [HELLO, DONE].concat(),
         ),
         (
             "malformed",

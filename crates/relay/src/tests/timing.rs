@@ -44,12 +44,30 @@ fn each_wait_ends_exactly_at_its_bound() {
             Ok(End::Complete),
             STOP.len() as u64 * 100,
         ),
+        ("nothing after the finish", vec![say(HELLO), say(STOP), Act::Hang], Ok(End::Complete), 1_000),
         ("a stream without end", trickle, Ok(End::Failed(Failure::Late(Late::Total))), 20_000),
     ] {
         let world = World::default();
         let report = alone(&world, acts, &options, &mut Client::new(&world));
         assert_eq!(report.map(|report| report.end).map_err(|failed| failed.failure), end, "{what}");
         assert_eq!(world.now_ms(), at_ms, "{what}");
+    }
+}
+
+#[test]
+fn a_missing_done_is_not_waited_for() {
+    for hold in [Hold::UntilItSpeaks, Hold::UntilWhole { max_bytes: 1 << 20 }] {
+        let world = World::default();
+        let mut client = Client::new(&world);
+        let acts = [
+            vec![say(HELLO), Act::Wait(10), say(STOP), Act::Wait(300), say(USAGE)],
+            says(&[": ping\n\n"]),
+            vec![Act::Hang],
+        ];
+        let report = alone(&world, acts.concat(), &Options { hold, ..OPTIONS }, &mut client).unwrap();
+        assert_eq!((report.end, world.now_ms()), (End::Complete, 2_310), "{hold:?}");
+        assert_eq!(report.spent[0].usage.unwrap().prompt_tokens, 7, "a usage soon after the finish is taken");
+        assert!(client.text().ends_with(DONE));
     }
 }
 
