@@ -83,8 +83,8 @@ impl Served<'_> {
             peers::look_up(&facts, self.body.clone())
         );
         let limit_headers = match admission {
-            Admission::Admitted { reservation, headers } => {
-                ledger.reserved(reservation);
+            Admission::Admitted { reservation, prompt_tokens, headers } => {
+                ledger.reserved(reservation, prompt_tokens);
                 headers
             }
             Admission::Refused { status, headers, body } => {

@@ -12,6 +12,8 @@ use openai_types::Usage;
 pub struct Ledger {
     record: UsageRecord,
     reservation: Option<String>,
+    /// As the limiter counted the prompt, if it did.
+    prompt_tokens: Option<u64>,
     arrival: Arrival,
     request: Bytes,
 }
@@ -38,7 +40,13 @@ impl Ledger {
             app: consumer.and_then(|c| c.app.clone()).unwrap_or_default(),
             ..UsageRecord::default()
         };
-        Ledger { record, reservation: None, arrival: arrival.clone(), request: Bytes::new() }
+        Ledger {
+            record,
+            reservation: None,
+            prompt_tokens: None,
+            arrival: arrival.clone(),
+            request: Bytes::new(),
+        }
     }
 
     /// Notes what is asked for.
@@ -48,9 +56,10 @@ impl Ledger {
         self.request = request.clone();
     }
 
-    /// Notes what must be settled.
-    pub fn reserved(&mut self, reservation: Option<String>) {
+    /// Notes what must be settled, and the size of the prompt if it is known.
+    pub fn reserved(&mut self, reservation: Option<String>, prompt_tokens: Option<u64>) {
         self.reservation = reservation;
+        self.prompt_tokens = prompt_tokens;
     }
 
     /// Notes what the cache said.
@@ -111,12 +120,15 @@ impl Ledger {
         after::enqueue(settlement, self.record);
     }
 
-    /// The prompt and the text that was generated, by our own count.
+    /// The prompt and the text that was generated: the limiter's count of the prompt, else both by their bytes.
     fn estimate(&self, generated_bytes: usize) -> Usage {
-        let view = tokens::ChatRequestView::parse(&self.request);
-        let prompt = view.and_then(|view| tokens::count_prompt(&self.record.model, &view));
+        let by_bytes = || {
+            let view = tokens::ChatRequestView::parse(&self.request);
+            let prompt = view.and_then(|view| tokens::estimate_prompt(&self.record.model, &view));
+            prompt.map_or(0, |count| count.tokens)
+        };
         Usage {
-            prompt_tokens: prompt.map_or(0, |count| count.tokens),
+            prompt_tokens: self.prompt_tokens.unwrap_or_else(by_bytes),
             completion_tokens: u64::try_from(generated_bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u64::MAX),
             ..Usage::default()
         }

@@ -24,7 +24,8 @@ const MAX_PEER_BYTES: usize = 16 * 1024 * 1024;
 /// What the limiter said.
 pub enum Admission {
     /// Go on; the headers are for the client, the reservation for the settlement.
-    Admitted { reservation: Option<String>, headers: HeaderMap },
+    /// `prompt_tokens` if the limiter had to count.
+    Admitted { reservation: Option<String>, prompt_tokens: Option<u64>, headers: HeaderMap },
     /// The limiter's own answer goes to the client.
     Refused { status: u16, headers: HeaderMap, body: Vec<u8> },
     /// It did not answer.
@@ -51,6 +52,7 @@ pub async fn reserve(facts: &HeaderMap, body: Bytes) -> Admission {
     {
         Some(Some(Incoming { status: 204, headers, .. })) => Admission::Admitted {
             reservation: text(&headers, headers::RESERVATION).map(str::to_owned),
+            prompt_tokens: text(&headers, headers::PROMPT_TOKENS).and_then(|tokens| tokens.parse().ok()),
             headers: client_headers(&headers),
         },
         Some(Some(incoming))

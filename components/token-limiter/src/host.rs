@@ -11,6 +11,7 @@ use spin_sdk::experimental::wasi::keyvalue::{atomics, store as wasi_store};
 use spin_sdk::http::FullBody;
 use spin_sdk::key_value::Store;
 use spin_sdk::variables;
+use spin_sdk::wit_bindgen::yield_async;
 use std::cell::OnceCell;
 use std::fmt::Debug;
 use std::sync::OnceLock;
@@ -42,6 +43,11 @@ pub async fn config() -> Result<&'static LimiterConfig, Cause<'static>> {
 pub fn now_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Lets the host run this instance's other requests.
+pub async fn pause() {
+    yield_async().await;
 }
 
 /// Prints one line about a request to the component's log.

@@ -24,7 +24,9 @@ async fn handle(request: Request) -> host::Response {
     let counters = host::Counters::new();
     let reply = match (&parts.method, parts.uri.path()) {
         (&Method::POST, RESERVE_PATH) => match host::config().await {
-            Ok(config) => reserve::reserve(&parts.headers, body, config, &counters, host::now_ms).await,
+            Ok(config) => {
+                reserve::reserve(&parts.headers, body, config, &counters, host::now_ms, host::pause).await
+            }
             Err(cause) => Err(cause),
         },
         (&Method::POST, SETTLE_PATH) => settle::settle(body, &counters).await,

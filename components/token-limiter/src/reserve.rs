@@ -16,16 +16,18 @@ use tokens::{ChatRequestView, InvalidRequest, count_prompt};
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 
 const RESERVATION: HeaderName = HeaderName::from_static(headers::RESERVATION);
+const PROMPT_TOKENS: HeaderName = HeaderName::from_static(headers::PROMPT_TOKENS);
 /// Set when the counters could not be reached and the document says to go on uncounted.
 const UNCOUNTED: HeaderName = HeaderName::from_static("x-tollgate-uncounted");
 
-/// Admits a request or says why not.
+/// Admits a request or says why not. `pause` lets the instance's other requests run while a long prompt is counted.
 pub async fn reserve<'c, B, S>(
     headers: &HeaderMap,
     body: B,
     config: &'c LimiterConfig,
     counters: &S,
     clock: impl Fn() -> u64,
+    pause: impl AsyncFnMut(),
 ) -> Result<Reply, Cause<'c>>
 where
     B: http_body::Body<Data = Bytes, Error: Display>,
@@ -36,12 +38,13 @@ where
     }
     let body = bounded_body::read(body, MAX_REQUEST_BYTES).await.map_err(unreadable)?;
     let subject = subject(headers);
-    let size = size(subject.model, &body).map_err(Cause::InvalidRequest)?;
+    let size = size(subject.model, &body, pause).await.map_err(Cause::InvalidRequest)?;
     let amount = estimated_tokens(config, size);
     let demands = demands(&config.limits, &subject, amount);
     match quota::reserve(counters, clock, &demands).await {
         Ok(Outcome::Admitted { reservation, tightest }) => {
-            Ok(Reply::no_content().with(RESERVATION, &reservation.to_string()).with_standing(&tightest))
+            let reply = Reply::no_content().with(RESERVATION, &reservation.to_string());
+            Ok(reply.with(PROMPT_TOKENS, &size.prompt_tokens.to_string()).with_standing(&tightest))
         }
         Ok(Outcome::Refused { by, retry_after_s }) => Err(Cause::RateExceeded { by, amount, retry_after_s }),
         Ok(Outcome::NeverFits { limit, limit_tokens }) => {
@@ -57,9 +60,9 @@ where
     }
 }
 
-fn size(model: &str, body: &[u8]) -> Result<RequestSize, InvalidRequest> {
+async fn size(model: &str, body: &[u8], pause: impl AsyncFnMut()) -> Result<RequestSize, InvalidRequest> {
     let request = ChatRequestView::parse(body)?;
-    let prompt = count_prompt(model, &request)?;
+    let prompt = count_prompt(model, &request, pause).await?;
     Ok(RequestSize {
         prompt_tokens: prompt.tokens,
         max_completion_tokens: request.max_completion_tokens,

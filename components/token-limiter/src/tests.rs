@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 /// Ten seconds into a window.
 const NOW_MS: u64 = 29_000_000 * 60_000 + 10_000;
-const HELLO: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello"}],"max_tokens":491}"#;
+const HELLO: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello there"}],"max_tokens":491}"#;
 const HELLO_TOKENS: u64 = 500;
 
 #[derive(Default)]
@@ -62,7 +62,7 @@ fn ask(memory: &Memory, config: &LimiterConfig, body: &str) -> Reply {
         facts.insert(name, HeaderValue::from_static(value));
     }
     let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
-    let reply = block_on(reserve::reserve(&facts, body, config, memory, || NOW_MS));
+    let reply = block_on(reserve::reserve(&facts, body, config, memory, || NOW_MS, async || {}));
     reply.unwrap_or_else(|cause| Reply::from(&cause))
 }
 
@@ -94,6 +94,7 @@ fn an_admission_carries_the_reservation_and_the_tightest_limit() {
         "x-ratelimit-limit-tokens: 1200",
         "x-ratelimit-remaining-tokens: 700",
         "x-ratelimit-reset-tokens: 1m50s",
+        "x-tollgate-prompt-tokens: 9",
         "x-tollgate-reservation: 1;500:each:alice+gpt-oss%3A20b:29000000;500:team:acme:29000000",
     ];
     assert_eq!(headers, expected);

@@ -18,6 +18,8 @@ pub const APP: &str = "x-tollgate-app";
 pub const MODEL: &str = "x-tollgate-model";
 /// Opaque reservation that `/reserve` returns and `/settle` takes back.
 pub const RESERVATION: &str = "x-tollgate-reservation";
+/// Tokens of the prompt as the limiter counted them, beside the reservation.
+pub const PROMPT_TOKENS: &str = "x-tollgate-prompt-tokens";
 /// Cache outcome: `exact`, `miss` or `bypass`, internally and on the answer to the client.
 pub const CACHE: &str = "x-tollgate-cache";
 /// Age of a cached answer in whole seconds.

@@ -2,12 +2,10 @@
 //!
 //! Checks only what it reads. What it does not know (other fields, other kinds of content) is left to the provider.
 
+use crate::json::starts_with;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 
 /// A request body that is not a chat request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,8 +27,10 @@ impl InvalidRequest {
 #[derive(Debug)]
 pub struct ChatRequestView<'a> {
     pub(crate) messages: &'a RawValue,
-    /// What else becomes part of the prompt: tools, legacy functions, the schema of the answer.
-    pub(crate) prompt_json: [Option<&'a RawValue>; 3],
+    pub(crate) tools: Option<&'a RawValue>,
+    /// The forerunner of `tools`.
+    pub(crate) functions: Option<&'a RawValue>,
+    pub(crate) response_format: Option<&'a RawValue>,
     /// Most tokens that one completion may have (`max_completion_tokens`, else `max_tokens`); `None` when the client
     /// sets no bound.
     pub max_completion_tokens: Option<u64>,
@@ -70,14 +70,16 @@ impl<'a> ChatRequestView<'a> {
             .map_err(|e| InvalidRequest { param: None, what: format!("is not valid JSON: {e}").into() })?;
         let messages = fields
             .messages
-            .filter(|raw| raw.get().starts_with('['))
+            .filter(|raw| starts_with(raw, b'['))
             .ok_or_else(|| InvalidRequest::field("messages", "must be an array of messages"))?;
         // Both are checked, though only one counts: a wrong one is the client's mistake either way.
         let max_tokens = whole_number("max_tokens", fields.max_tokens, 0)?;
         let max_completion_tokens = whole_number("max_completion_tokens", fields.max_completion_tokens, 0)?;
         Ok(ChatRequestView {
             messages,
-            prompt_json: [fields.tools, fields.functions, fields.response_format],
+            tools: fields.tools,
+            functions: fields.functions,
+            response_format: fields.response_format,
             max_completion_tokens: max_completion_tokens.or(max_tokens),
             n: whole_number("n", fields.n, 1)?.unwrap_or(1),
         })
@@ -96,6 +98,8 @@ fn whole_number(param: &str, raw: Option<&RawValue>, min: u64) -> Result<Option<
 #[derive(Deserialize)]
 pub(crate) struct MessageView<'a> {
     #[serde(borrow)]
+    pub role: Option<&'a RawValue>,
+    #[serde(borrow)]
     pub content: Option<&'a RawValue>,
     #[serde(borrow)]
     pub name: Option<&'a RawValue>,
@@ -113,73 +117,9 @@ pub(crate) struct PartView<'a> {
     #[serde(borrow)]
     pub text: Option<&'a RawValue>,
     #[serde(borrow)]
+    pub refusal: Option<&'a RawValue>,
+    #[serde(borrow)]
     pub image_url: Option<&'a RawValue>,
-}
-
-/// Hands the elements of a JSON array to `visit` one by one, so that an array of any length takes no memory.
-///
-/// # Errors
-/// The first error of `visit`, or the index of the first element that is not a `T`.
-pub(crate) fn each<'a, T, E>(
-    array: &'a RawValue,
-    visit: impl FnMut(usize, T) -> Result<(), E>,
-) -> Result<(), Each<E>>
-where
-    T: Deserialize<'a>,
-{
-    let mut at = 0;
-    let mut failed = None;
-    let elements = Elements { visit, at: &mut at, failed: &mut failed, element: PhantomData };
-    match elements.deserialize(&mut serde_json::Deserializer::from_str(array.get())) {
-        Ok(()) => Ok(()),
-        Err(_) => Err(failed.map_or(Each::WrongElement(at), Each::Visit)),
-    }
-}
-
-/// Why [`each`] stopped.
-pub(crate) enum Each<E> {
-    WrongElement(usize),
-    Visit(E),
-}
-
-struct Elements<'s, T, E, F> {
-    visit: F,
-    at: &'s mut usize,
-    failed: &'s mut Option<E>,
-    element: PhantomData<T>,
-}
-
-impl<'de, T, E, F> DeserializeSeed<'de> for Elements<'_, T, E, F>
-where
-    T: Deserialize<'de>,
-    F: FnMut(usize, T) -> Result<(), E>,
-{
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de, T, E, F> Visitor<'de> for Elements<'_, T, E, F>
-where
-    T: Deserialize<'de>,
-    F: FnMut(usize, T) -> Result<(), E>,
-{
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
-        while let Some(element) = elements.next_element::<T>()? {
-            if let Err(error) = (self.visit)(*self.at, element) {
-                *self.failed = Some(error);
-                return Err(A::Error::custom("stopped"));
-            }
-            *self.at += 1;
-        }
-        Ok(())
-    }
+    #[serde(borrow)]
+    pub input_audio: Option<&'a RawValue>,
 }

@@ -2,45 +2,163 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use futures::executor::block_on;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tokens::{ChatRequestView, Count, InvalidRequest, count_prompt};
+use tiktoken_rs::o200k_base_singleton;
+use tokens::{ChatRequestView, Count, InvalidRequest, count_prompt, estimate_prompt};
 
-fn count(body: &Value) -> Result<Count, InvalidRequest> {
+fn count_bytes(model: &str, body: &[u8]) -> Result<Count, InvalidRequest> {
+    block_on(count_prompt(model, &ChatRequestView::parse(body)?, async || {}))
+}
+
+fn tokens(model: &str, body: &Value) -> u64 {
+    count_bytes(model, body.to_string().as_bytes()).unwrap().tokens
+}
+
+fn estimate(body: &Value) -> u64 {
     let body = body.to_string();
-    count_prompt("any", &ChatRequestView::parse(body.as_bytes())?)
+    estimate_prompt("any", &ChatRequestView::parse(body.as_bytes()).unwrap()).unwrap().tokens
 }
 
-fn tokens(body: &Value) -> u64 {
-    count(body).unwrap().tokens
+fn tiktoken(text: &str) -> u64 {
+    o200k_base_singleton().encode_ordinary(text).len() as u64
 }
 
+/// The cookbook's examples, with what the API itself counted (`usage.prompt_tokens`, printed there beside its own count):
+/// <https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken>
 #[test]
-fn every_part_of_a_prompt_counts() {
-    let overhead = 3 + 4;
-    let user = |content: Value| json!({"messages": [{"role": "user", "content": content}]});
-    for (body, expected) in [
-        (json!({"messages": []}), 3),
-        (user(json!("abcdefgh")), overhead + 2),
-        (user(json!(null)), overhead),
-        (user(json!([])), overhead),
-        (user(json!([{"type": "text", "text": "abcdef"}])), overhead + 2),
-        (user(json!([{"type": "image_url", "image_url": {"url": "data:…"}}])), overhead + 765),
-        (user(json!([{"type": "image_url", "image_url": {"url": "x", "detail": "low"}}])), overhead + 85),
-        (user(json!([{"type": "image_url", "image_url": "odd"}])), overhead + 765),
-        (user(json!([{"type": "input_audio", "input_audio": {"data": "AAAA"}}])), overhead + 1_000),
-        (user(json!([{"type": "new", "text": "abcdef"}])), overhead + 1_002),
-        (json!({"messages": [{"role": "user", "name": "ab"}]}), overhead + 1 + 1),
-        (json!({"messages": [{"role": "assistant", "tool_calls": [1, 2]}]}), overhead + 2),
-        (json!({"messages": [], "tools": ["abcd"], "functions": null, "response_format": {}}), 3 + 2 + 1),
+fn the_api_counted_the_same() {
+    let system = |name: &str, content: &str| json!({"role": "system", "name": name, "content": content});
+    let jargon = json!({"messages": [
+        {"role": "system", "content": "You are a helpful, pattern-following assistant that translates corporate jargon into plain English."},
+        system("example_user", "New synergies will help drive top-line growth."),
+        system("example_assistant", "Things working well together will increase revenue."),
+        system("example_user", "Let's circle back when we have more bandwidth to touch base on opportunities for increased leverage."),
+        system("example_assistant", "Let's talk later when we're less busy about how to do better."),
+        {"role": "user", "content": "This late pivot means we don't have time to boil the ocean for the client deliverable."},
+    ]});
+    let weather = json!({
+        "tools": [{"type": "function", "function": {
+            "name": "get_current_weather",
+            "description": "Get the current weather in a given location",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "location": {"type": "string", "description": "The city and state, e.g. San Francisco, CA"},
+                    "unit": {"type": "string", "description": "The unit of temperature to return", "enum": ["celsius", "fahrenheit"]},
+                },
+                "required": ["location"],
+            },
+        }}],
+        "messages": [
+            {"role": "system", "content": "You are a helpful assistant that can answer to questions about the weather."},
+            {"role": "user", "content": "What's the weather like in San Francisco?"},
+        ],
+    });
+    for (body, model, expected) in [
+        (&jargon, "gpt-3.5-turbo", 129),
+        (&jargon, "gpt-4", 129),
+        (&jargon, "gpt-4o", 124),
+        (&jargon, "gpt-4o-mini", 124),
+        (&weather, "gpt-3.5-turbo", 105),
+        (&weather, "gpt-4", 105),
+        (&weather, "gpt-4o", 101),
+        (&weather, "gpt-4o-mini", 101),
     ] {
-        assert_eq!(tokens(&body), expected, "{body}");
+        assert_eq!(tokens(model, body), expected, "{model} {body}");
     }
 }
 
 #[test]
-fn a_count_without_a_tokenizer_says_so() {
-    assert!(count(&json!({"messages": []})).unwrap().estimated);
+fn every_part_of_a_prompt_counts() {
+    let overhead = 3 + 3 + 1;
+    let user = |content: Value| json!({"messages": [{"role": "user", "content": content}]});
+    let text = "Fünf Äpfel, 12345 \"Birnen\" 🍐";
+    let in_text = tiktoken(text);
+    let call =
+        json!({"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{\"x\":1}"}});
+    let odd_call = json!({"custom": 1});
+    let nested = json!({"type": "array", "items": {"type": "string", "description": "deep"}, "description": "A list."});
+    let tool = |properties: Value| {
+        let parameters = json!({"type": "object", "properties": properties, "required": ["x"], "additionalProperties": false});
+        json!({"messages": [], "tools": [{"type": "function", "function": {"name": "f", "parameters": parameters, "strict": true}}]})
+    };
+    for (body, expected) in [
+        (json!({"messages": []}), 3),
+        (user(json!(text)), overhead + in_text),
+        (user(json!(null)), overhead),
+        (user(json!([])), overhead),
+        (
+            user(json!([{"type": "text", "text": text}, {"type": "text", "text": text}])),
+            overhead + 2 * in_text,
+        ),
+        (user(json!([{"type": "refusal", "refusal": text}])), overhead + in_text),
+        (user(json!([{"type": "image_url", "image_url": {"url": "https://x"}}])), overhead + 1_445),
+        (user(json!([{"type": "image_url", "image_url": {"url": "x", "detail": "low"}}])), overhead + 85),
+        (user(json!([{"type": "image_url", "image_url": "odd"}])), overhead + 1_445),
+        (
+            user(
+                json!([{"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lGODlhAAIAAgAAAA=="}}]),
+            ),
+            overhead + 255,
+        ),
+        (
+            user(json!([{"type": "input_audio", "input_audio": {"data": "A".repeat(10_670 - 11)}}])),
+            overhead + 10,
+        ),
+        (user(json!([{"type": "file", "file": {}}])), overhead + 1_000),
+        (user(json!([{"type": "new", "text": text}])), overhead + 1_000 + in_text),
+        (json!({"messages": [{"role": text, "name": text}]}), 3 + 3 + 1 + 2 * in_text),
+        (json!({"messages": [{}]}), 3 + 3 + 1),
+        (
+            json!({"messages": [{"role": "assistant", "tool_calls": [call]}]}),
+            overhead + 3 + 1 + tiktoken(r#"{"x":1}"#),
+        ),
+        (
+            json!({"messages": [{"role": "assistant", "tool_calls": [odd_call]}]}),
+            overhead + 3 + tiktoken(r#"{"custom":1}"#),
+        ),
+        (json!({"messages": [], "response_format": {"type": "json_object"}}), 3),
+        (
+            json!({"messages": [], "response_format": {"type": "json_schema", "json_schema": {"a": [1]}}}),
+            3 + tiktoken(r#"{"a":[1]}"#),
+        ),
+        (json!({"messages": [], "tools": [7], "functions": "abcd"}), 3 + 1 + tiktoken("abcd")),
+        (tool(json!({})), 3 + 7 + 12 + tiktoken("f:")),
+        (tool(json!({"x": {"type": "string"}})), 3 + 7 + 12 + tiktoken("f:") + 3 + 3 + tiktoken("x:string:")),
+        (
+            tool(json!({"x": nested})),
+            3 + 7
+                + 12
+                + tiktoken("f:")
+                + 3
+                + 3
+                + tiktoken("x:array:A list")
+                + tiktoken("items:")
+                + tiktoken(r#"{"description":"deep","type":"string"}"#),
+        ),
+    ] {
+        assert_eq!(tokens("gpt-4o", &body), expected, "{body}");
+    }
+}
+
+#[test]
+fn a_count_says_whether_it_is_an_estimate() {
+    for (model, estimated) in [("gpt-4o", false), ("gpt-4", false), ("claude-opus-4-1", true), ("mine", true)]
+    {
+        assert_eq!(count_bytes(model, br#"{"messages":[]}"#).unwrap().estimated, estimated, "{model}");
+    }
+    assert_eq!(estimate(&json!({"messages": [{"role": "user", "content": "abcdefgh"}]})), 3 + 3 + 1 + 2);
+}
+
+#[test]
+fn a_long_prompt_is_counted_in_portions() {
+    let body = json!({"messages": [{"role": "user", "content": "word ".repeat(200_000)}]}).to_string();
+    let mut pauses = 0;
+    let view = ChatRequestView::parse(body.as_bytes()).unwrap();
+    block_on(count_prompt("gpt-4o", &view, async || pauses += 1)).unwrap();
+    assert_eq!(pauses, 1_000_000 / (16 * 1024));
 }
 
 #[test]
@@ -77,23 +195,101 @@ fn what_is_wrong_is_named() {
         (r#"{"messages":[],"max_completion_tokens":"9"}"#, Some("max_completion_tokens")),
         (r#"{"messages":[],"n":0}"#, Some("n")),
     ] {
-        let result = ChatRequestView::parse(body.as_bytes()).and_then(|view| count_prompt("any", &view));
-        let error = result.expect_err(body);
+        let error = count_bytes("any", body.as_bytes()).expect_err(body);
         assert_eq!(error.param.as_deref(), param, "{body}: {error}");
     }
+}
+
+/// Requests with every field in forms that it may and may not have.
+fn any_request() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    let known = prop::sample::select(vec![
+        "role",
+        "content",
+        "name",
+        "type",
+        "text",
+        "image_url",
+        "url",
+        "detail",
+        "tool_calls",
+        "function",
+        "arguments",
+        "parameters",
+        "properties",
+        "enum",
+        "description",
+        "messages",
+        "tools",
+        "functions",
+        "response_format",
+        "x",
+    ]);
+    let value = leaf.prop_recursive(6, 60, 5, move |inner| {
+        let object = prop::collection::vec((known.clone(), inner.clone()), 0..5);
+        prop_oneof![
+            prop::collection::vec(inner, 0..5).prop_map(Value::from),
+            object.prop_map(|members| members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+        ]
+    });
+    prop::collection::vec(value, 5).prop_map(|values| {
+        let names = ["messages", "tools", "functions", "response_format", "n"];
+        names.into_iter().map(str::to_owned).zip(values).collect()
+    })
 }
 
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _counted = ChatRequestView::parse(&body).and_then(|view| count_prompt("any", &view));
+        let _counted = count_bytes("gpt-4o", &body);
+    }
+
+    #[test]
+    fn arbitrary_requests_never_panic(request in any_request(), model in prop::sample::select(vec!["gpt-4o", "gpt-4", "claude", "x"])) {
+        let body = request.to_string();
+        let _counted = count_bytes(model, body.as_bytes());
+        let _estimated = ChatRequestView::parse(body.as_bytes()).and_then(|view| estimate_prompt(model, &view));
+    }
+
+    #[test]
+    fn a_text_counts_as_tiktoken_counts_it(text in any::<String>()) {
+        let body = json!({"messages": [{"role": "user", "content": &text}]});
+        prop_assert_eq!(tokens("gpt-4o", &body), 3 + 3 + 1 + tiktoken(&text));
+        let ascii: String = body.to_string().encode_utf16().map(|unit| match u8::try_from(unit) {
+            Ok(byte) if byte.is_ascii() => char::from(byte).to_string(),
+            _ => format!("\\u{unit:04x}"),
+        }).collect();
+        prop_assert_eq!(count_bytes("gpt-4o", ascii.as_bytes()).unwrap().tokens, tokens("gpt-4o", &body));
     }
 
     #[test]
     fn a_longer_conversation_never_counts_less(texts in prop::collection::vec(any::<String>(), 1..6)) {
         let messages: Vec<Value> = texts.iter().map(|text| json!({"role": "user", "content": text})).collect();
-        let whole = tokens(&json!({"messages": messages}));
-        let shorter = tokens(&json!({"messages": messages[1..]}));
-        prop_assert!(whole >= shorter + 4);
+        for model in ["gpt-4o", "claude"] {
+            let whole = tokens(model, &json!({"messages": messages}));
+            let shorter = tokens(model, &json!({"messages": messages[1..]}));
+            prop_assert!(whole >= shorter + 4);
+        }
+    }
+}
+
+#[test]
+fn deeply_nested_requests_neither_panic_nor_overflow_the_stack() {
+    let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
+    for nested in [deep("[", "]"), deep("{\"parameters\":", "}"), deep("{\"properties\":{\"items\":", "}}")] {
+        for body in [
+            format!(r#"{{"messages":[],"tools":[{{"function":{nested}}}]}}"#),
+            format!(r#"{{"messages":[],"functions":{nested}}}"#),
+            format!(r#"{{"messages":[],"response_format":{nested}}}"#),
+            format!(r#"{{"messages":[{{"tool_calls":{nested},"name":{nested}}}]}}"#),
+            format!(r#"{{"messages":[{{"content":[{{"type":"image_url","image_url":{nested}}}]}}]}}"#),
+        ] {
+            assert!(count_bytes("gpt-4o", body.as_bytes()).unwrap().tokens > 0);
+        }
     }
 }

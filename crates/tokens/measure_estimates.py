@@ -1,0 +1,63 @@
+"""Counts tests/corpus with every tokenizer, writes the counts, prints how far o200k_base times a factor is off."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import mistral_common
+import sentencepiece
+import tiktoken
+import tokenizers
+from mistral_common.tokens.tokenizers.tekken import Tekkenizer
+
+work = pathlib.Path(sys.argv[1])
+corpus = pathlib.Path("tests/corpus")
+texts = {path.stem: path.read_text() for path in sorted(corpus.glob("*.txt"))}
+
+NODE = """
+import { createRequire } from 'module';
+import { readFileSync } from 'fs';
+const require = createRequire(process.argv[1] + '/');
+const texts = JSON.parse(readFileSync(0, 'utf8'));
+const claude = require('@anthropic-ai/tokenizer');
+const { default: llama3 } = await import(process.argv[1] + '/node_modules/llama3-tokenizer-js/bundle/llama3-tokenizer-with-baked-data.js');
+const { default: llama2 } = await import(process.argv[1] + '/node_modules/llama-tokenizer-js/llama-tokenizer.js');
+const each = (count) => Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, count(text)]));
+console.log(JSON.stringify({
+  'claude-2': each((text) => claude.countTokens(text)),
+  'llama-3': each((text) => llama3.encode(text, { bos: false, eos: false }).length),
+  'llama-2': each((text) => llama2.encode(text, false, false).length),
+}));
+"""
+(work / "count.mjs").write_text(NODE)
+node = subprocess.run(
+    ["node", "--input-type=module", "-e", NODE, str(work)], input=json.dumps(texts), capture_output=True, text=True, check=True
+)
+counts = json.loads(node.stdout)
+
+
+def count(name, encode):
+    counts[name] = {file: len(encode(text)) for file, text in texts.items()}
+
+
+for name in ("o200k_base", "cl100k_base"):
+    count(name, tiktoken.get_encoding(name).encode_ordinary)
+data = pathlib.Path(mistral_common.__file__).parent / "data"
+tekken = Tekkenizer.from_file(data / "tekken_240911.json")
+count("mistral-tekken", lambda text: tekken.encode(text, bos=False, eos=False))
+v3 = sentencepiece.SentencePieceProcessor(model_file=str(data / "mistral_instruct_tokenizer_240323.model.v3"))
+count("mistral-v3", v3.encode)
+for name, package in (("gemma", "gemma"), ("qwen-2.5", "qwen2_5")):
+    tokenizer = tokenizers.Tokenizer.from_file(str(work / f"node_modules/@lenml/tokenizer-{package}/models/tokenizer.json"))
+    count(name, lambda text: tokenizer.encode(text, add_special_tokens=False).ids)
+
+counts["utf8_bytes"] = {name: len(text.encode()) for name, text in texts.items()}
+(corpus / "counts.json").write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n")
+
+print(f"{'':16}{'whole':>7}  tokens as a share of o200k_base's, by text")
+print(f"{'':25}" + "".join(f"{name[:8]:>9}" for name in texts))
+base = counts["o200k_base"]
+for name, row in counts.items():
+    whole = sum(row.values()) / sum(base.values())
+    print(f"{name:16}{whole:7.3f}  " + "".join(f"{row[text] / base[text]:9.2f}" for text in texts))
