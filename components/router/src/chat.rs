@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, header};
 use openai_types::{Answer, ChatRequest};
 use relay::{Beat, ClientGone, Decoded, End, Failure, Hold, Limits, NoResume, Opened, Options, Sink};
 use spin_sdk::http::Request;
+use std::time::Duration;
 
 /// Largest answer that is offered to the cache, in bytes; the cache may have a smaller cap of its own.
 const KEEP_BYTES: usize = 1024 * 1024;
@@ -234,6 +235,7 @@ async fn fill(
 ) {
     let first = std::future::ready(Some(*source));
     let report = relay::relay(first, &mut NoResume::default(), &mut writer, &options, &clock).await;
+    let mut last_event = None;
     let (outcome, code) = match &report.end {
         End::Complete => (Outcome::Completed, ""),
         End::ClientGone => (Outcome::ClientGone, ""),
@@ -247,12 +249,24 @@ async fn fill(
                 Some(event) => (event, (Outcome::UpstreamError, "")),
                 None => (ours.to_sse_event().into_bytes(), (Outcome::UpstreamFailed, ours.code)),
             };
-            // If the client has left as well, there is nobody to tell.
-            let _told = writer.send(event).await;
+            last_event = Some(event);
             told
         }
     };
-    writer.end().await;
+    if report.end == End::ClientGone {
+        // Perhaps only stuck: what it has got must not look whole.
+        drop(writer);
+    } else {
+        // A client that does not take the end keeps nobody waiting, the books least of all.
+        let _taken = host::within(Duration::from_millis(CLIENT_MS), async move {
+            if let Some(event) = last_event {
+                writer.send(event).await?;
+            }
+            writer.end().await;
+            Ok::<(), ClientGone>(())
+        })
+        .await;
+    }
     ledger.first_content_at(report.first_content_at_ms);
     let upstream = report.spent.last().copied().unwrap_or_default();
     let spent = match (upstream.usage, &report.end) {

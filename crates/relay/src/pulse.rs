@@ -58,8 +58,7 @@ impl<'a, K: Sink, C: Clock> Pulse<'a, K, C> {
             if now_ms >= self.keepalive_at() {
                 self.send(KEEPALIVE.to_vec()).await.map_err(|ClientGone| Interrupted::ClientGone)?;
             } else if now_ms >= self.probe_at() {
-                self.sink.probe().await.map_err(|ClientGone| Interrupted::ClientGone)?;
-                self.last_sign_ms = now_ms;
+                self.probe(now_ms).await.map_err(|ClientGone| Interrupted::ClientGone)?;
             }
         }
     }
@@ -73,6 +72,15 @@ impl<'a, K: Sink, C: Clock> Pulse<'a, K, C> {
         self.last_sign_ms = self.clock.now_ms();
         self.last_write_ms = Some(self.last_sign_ms);
         Ok(self.last_sign_ms.saturating_sub(began_ms))
+    }
+
+    /// Looks for the client; on some platforms one that takes nothing keeps this waiting too.
+    async fn probe(&mut self, now_ms: u64) -> Result<(), ClientGone> {
+        let at_ms = now_ms.saturating_add(self.client_ms);
+        let seen = self.alarm.race(pin!(self.sink.probe()), at_ms, self.clock).await;
+        seen.unwrap_or(Err(ClientGone))?;
+        self.last_sign_ms = self.clock.now_ms();
+        Ok(())
     }
 
     fn keepalive_at(&self) -> u64 {

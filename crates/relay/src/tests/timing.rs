@@ -166,6 +166,38 @@ fn a_client_that_does_not_take_its_answer_counts_as_gone_and_a_slow_one_does_not
 }
 
 #[test]
+fn a_probe_that_does_not_come_back_means_that_the_client_takes_nothing() {
+    let mut options = OPTIONS;
+    options.limits.client_ms = 5_000;
+    options.beat.probe_ms = 500;
+    for (probe_takes_ms, end, at_ms) in [(5_001, End::ClientGone, 5_500), (1, End::Complete, 1_000)] {
+        let world = World::default();
+        let mut client = Client::new(&world);
+        let acts = vec![say(HELLO), Act::Wait(1_000), say([STOP, DONE].concat())];
+        let report = world.run(async {
+            let opened = open(Upstream::new(&world, acts), 0, &options, &world).await.unwrap();
+            let first = std::future::ready(Some(opened));
+            relay(first, &mut NoResume::default(), &mut Slow(&mut client, probe_takes_ms), &options, &world)
+                .await
+        });
+        assert_eq!((report.end, world.now_ms()), (end, at_ms));
+    }
+}
+
+/// Takes writes at once, and probes slowly.
+struct Slow<'a>(&'a mut Client, u64);
+
+impl Sink for Slow<'_> {
+    async fn send(&mut self, data: Vec<u8>) -> Result<(), ClientGone> {
+        self.0.send(data).await
+    }
+    async fn probe(&mut self) -> Result<(), ClientGone> {
+        self.0.world.sleep(self.1).await;
+        Ok(())
+    }
+}
+
+#[test]
 fn a_busy_stream_sets_no_timer_for_each_event() {
     let mut options = OPTIONS;
     options.beat = Beat { keepalive_ms: 15_000, probe_ms: 500 };
