@@ -36,7 +36,7 @@ pub struct Breaker {
     pub interval_s: u32,
     /// How long it stays open, in seconds; 1 to 3,600, default 15.
     pub trip_duration_s: u32,
-    /// Statuses that are failures; default 401, 403, 408, 429 and 5xx: what speaks of the deployment, not of the request.
+    /// Statuses that are failures; default 401 to 403, 408, 429 and 5xx: what speaks of the deployment, not of the request.
     pub statuses: StatusSet,
     /// Whether timeouts are failures; default true. Connections that fail and answers that break off always are.
     pub timeouts: bool,
@@ -53,7 +53,7 @@ impl Default for Breaker {
             min_requests: 10,
             interval_s: 30,
             trip_duration_s: 15,
-            statuses: StatusSet::of(&[(401, 401), (403, 403), (408, 408), (429, 429), (500, 599)]),
+            statuses: StatusSet::of(&[(401, 403), (408, 408), (429, 429), (500, 599)]),
             timeouts: true,
             accept_retry_after: true,
         }

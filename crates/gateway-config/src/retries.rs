@@ -25,7 +25,7 @@ pub struct Retries {
     /// Longest wait before any retry, in ms; 1 to 60,000, default 5,000. Where a provider says to wait longer, it is not
     /// asked again.
     pub backoff_max_ms: u64,
-    /// Statuses upon which another attempt is made; default 401, 403, 404, 408, 409, 429 and 5xx.
+    /// Statuses upon which another attempt is made; default 401 to 404, 408, 409, 429 and 5xx.
     pub statuses: StatusSet,
 }
 
@@ -36,7 +36,7 @@ impl Default for Retries {
             total_ms: 180_000,
             backoff_ms: 200,
             backoff_max_ms: 5_000,
-            statuses: StatusSet::of(&[(401, 401), (403, 404), (408, 409), (429, 429), (500, 599)]),
+            statuses: StatusSet::of(&[(401, 404), (408, 409), (429, 429), (500, 599)]),
         }
     }
 }

@@ -3,6 +3,34 @@
 //! Today: the document's order inside ascending priorities, each deployment at most once per request. Nothing here
 //! knows HTTP clients, clocks or storage.
 
+pub mod breaker;
+mod classify;
+pub mod ewma;
+mod explain;
+mod failure;
+mod fleet;
+pub mod hash;
+mod id;
+mod load;
+mod plan;
+pub mod retry_after;
+mod route;
+mod select;
+mod traits;
+pub mod window;
+
+pub use classify::classify;
+pub use explain::{EXPLANATION_MAX_BYTES, explain};
+pub use failure::{Failure, NoAnswer};
+pub use fleet::{Fleet, Pool, Target};
+pub(crate) use id::ById;
+pub use id::DeploymentId;
+pub use load::Loads;
+pub use plan::{Attempt, LastWord, Plan, Step};
+pub use route::{Decision, Facts, Needs, session};
+pub use select::{Choice, Skip, View, Wish, earliest_half_open_ms, select, skipped};
+pub use traits::Traits;
+
 use gateway_config::{Deployment, Model};
 
 /// The deployments to try, in order: lower priority first, drained ones (weight 0) never.

@@ -1,0 +1,319 @@
+//! Breakers of several instances, through a key-value store that can add to counters and has no transactions.
+//!
+//! | when | operations |
+//! |---|---|
+//! | an answer | none |
+//! | once a second and instance, while there is traffic | one read of [`OPENINGS`] |
+//! | a failure that counts | two adds and two reads with a ratio, one of each without; then, if it opens, a read and a write |
+//! | a failure that says when to come back | a read and a write |
+//! | asking for a probe | four reads and an add; another add if somebody else has it. Once a second and instance at most |
+//! | a probe ends | a read, a write and an add |
+//!
+//! **Openings** live under one key, for the whole gateway. A writer reads, joins and writes; two writers at once can lose one's news.
+//! It is not lost for long: whoever knows of an opening that it does not find at its next refresh writes it again. So an opening
+//! is in force at the instance that made it at once, at the others within two refreshes of theirs and its own, and
+//! an instance that knows of a longer one never goes back to a shorter.
+//!
+//! **Failures** are counted per interval, under keys that name it. **Requests** are told only together with a failure, each
+//! instance's own since its last: an answer writes nothing. So the store's count of requests lacks what instances that saw no failure
+//! served, and what the others served since their last one: the ratio is never underestimated, and the minimum throughput is
+//! reached late rather than early.
+//!
+//! **Probes**: time is cut into leases as long as a probe may take, and each lease has two counters per deployment: claims and ends.
+//! Whoever adds a claim and finds as many ends as there were claims before has the probe; the others take their claim
+//! back. A claim in the lease before that has no end blocks this lease, for its probe may still run. So claims less ends
+//! are never fewer than the probes under way: there is one at a time, as long as clocks agree, whatever instances believe
+//! of openings. A probe that dies with its instance holds up the next for two leases at most.
+
+use super::instance::{Breakers, Failing, Held, Probe, REFRESH_MS, RETRY_AFTER_MAX_MS, Tally};
+use super::opening::{Reason, State};
+use crate::DeploymentId;
+use crate::window::sliding;
+use gateway_config::Breaker;
+use std::cell::RefCell;
+
+/// Where the openings of all deployments are. Never expires: there is one, and it is overwritten.
+pub const OPENINGS: &str = "rt:1:openings:never";
+
+/// A key-value store that instances share.
+///
+/// `add` is atomic; a read that begins after a write or add has ended sees it. Keys that are added to are never
+/// written otherwise. Keys are `rt:1:<deployment>:<what>:<minute since the epoch from which it is of no use>`.
+#[expect(async_fn_in_trait, reason = "every caller drives its own store on one thread; no bound is missing")]
+pub trait SharedStore {
+    /// A text; `None` where there is none.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn read(&self, key: &str) -> Result<Option<String>, StoreError>;
+
+    /// Writes a text.
+    ///
+    /// # Errors
+    /// The store cannot be written; whether it was is then unknown.
+    async fn write(&self, key: &str, text: &str) -> Result<(), StoreError>;
+
+    /// A counter; 0 where there is none.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn count(&self, key: &str) -> Result<i64, StoreError>;
+
+    /// Adds to a counter and returns the sum.
+    ///
+    /// # Errors
+    /// The store cannot be written; whether it was is then unknown.
+    async fn add(&self, key: &str, amount: i64) -> Result<i64, StoreError>;
+}
+
+/// The store failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the shared store failed: {0}")]
+pub struct StoreError(pub String);
+
+/// What became of telling the store. The breakers of this instance hold whatever it says.
+pub type Told = Result<(), StoreError>;
+
+/// Reads what the others know, at most once a second; to be called when a request arrives, beside other waiting.
+///
+/// # Errors
+/// The store failed; this instance goes on with what it knows.
+pub async fn refresh(breakers: &RefCell<Breakers>, store: &impl SharedStore, now_ms: u64) -> Told {
+    if breakers.borrow_mut().begin_refresh(now_ms) {
+        meet(breakers, store, now_ms).await?;
+    }
+    Ok(())
+}
+
+/// Notes an answer: of a probe it closes the breaker; of any other request nothing is written.
+///
+/// # Errors
+/// The store failed; the others learn of it at a later refresh.
+pub async fn succeeded(
+    breakers: &RefCell<Breakers>,
+    store: &impl SharedStore,
+    id: DeploymentId,
+    policy: &Breaker,
+    probe: Option<Probe>,
+    now_ms: u64,
+) -> Told {
+    breakers.borrow_mut().count_success(id, policy, now_ms);
+    match probe {
+        Some(probe) => recovered(breakers, store, id, probe, now_ms).await,
+        None => Ok(()),
+    }
+}
+
+/// Notes a failure, and opens the breaker where it is one too many, the probe's, or says when to come back.
+///
+/// # Errors
+/// The store failed; this instance counts on alone, and the others learn of an opening at a later refresh.
+pub async fn failed(
+    breakers: &RefCell<Breakers>,
+    store: &impl SharedStore,
+    id: DeploymentId,
+    policy: &Breaker,
+    failing: Failing,
+    probe: Option<Probe>,
+    now_ms: u64,
+) -> Told {
+    let told = note_failure(breakers, store, id, policy, failing, probe.is_some(), now_ms).await;
+    match probe {
+        // After the opening, so that whoever claims next finds it.
+        Some(probe) => released(breakers, store, id, probe).await.and(told),
+        None => told,
+    }
+}
+
+async fn note_failure(
+    breakers: &RefCell<Breakers>,
+    store: &impl SharedStore,
+    id: DeploymentId,
+    policy: &Breaker,
+    failing: Failing,
+    is_probe: bool,
+    now_ms: u64,
+) -> Told {
+    if !policy.enabled {
+        return Ok(());
+    }
+    if let Some(wait_ms) = failing.retry_after_ms.filter(|_| policy.accept_retry_after) {
+        let until_ms = now_ms.saturating_add(wait_ms.min(RETRY_AFTER_MAX_MS));
+        return open(breakers, store, id, until_ms, Reason::RetryAfter, now_ms).await;
+    }
+    if !failing.counts {
+        return Ok(());
+    }
+    let until_ms = now_ms.saturating_add(u64::from(policy.trip_duration_s) * 1_000);
+    if is_probe {
+        return open(breakers, store, id, until_ms, Reason::Tripped, now_ms).await;
+    }
+    if !matches!(breakers.borrow().state(id, now_ms), State::Closed) {
+        // It was under way when the breaker opened, and tells nothing new.
+        return Ok(());
+    }
+    let tally = breakers.borrow_mut().count_failure(id, policy, now_ms);
+    let told = tell(store, id, policy, &tally, now_ms).await;
+    let is_too_much = breakers.borrow().is_too_much(id, policy, told.as_ref().ok().copied(), now_ms);
+    // Somebody may have opened it meanwhile.
+    let is_closed = matches!(breakers.borrow().state(id, now_ms), State::Closed);
+    if is_too_much && is_closed {
+        open(breakers, store, id, until_ms, Reason::Tripped, now_ms).await?;
+    }
+    told.map(|_| ())
+}
+
+/// Gives a probe back whose request told nothing about the deployment: the client left, or was itself at fault.
+///
+/// # Errors
+/// The store failed; the others wait for the end of the lease.
+pub async fn released(
+    breakers: &RefCell<Breakers>,
+    store: &impl SharedStore,
+    id: DeploymentId,
+    probe: Probe,
+) -> Told {
+    let ended = match probe.held {
+        Held::Nothing => return Ok(()),
+        Held::Own => Ok(()),
+        Held::Lease(lease_ms, lease) => {
+            store.add(&lease_key(id, "ends", lease_ms, lease), 1).await.map(|_| ())
+        }
+    };
+    breakers.borrow_mut().set_probe_taken(id, 0);
+    ended
+}
+
+/// Closes a breaker whose deployment has answered a probe or a health check.
+///
+/// # Errors
+/// The store failed; the others learn of it at a later refresh.
+pub async fn recovered(
+    breakers: &RefCell<Breakers>,
+    store: &impl SharedStore,
+    id: DeploymentId,
+    probe: Probe,
+    now_ms: u64,
+) -> Told {
+    let is_news = breakers.borrow_mut().close(id, probe.until_ms);
+    let told = if is_news { meet(breakers, store, now_ms).await } else { Ok(()) };
+    released(breakers, store, id, probe).await.and(told)
+}
+
+/// Asks for the probe of a half-open deployment, which must be over within `lease_ms`.
+///
+/// `None` when somebody else has it, or when the breaker is no longer half-open. Where the store is out of reach, each
+/// instance probes for itself.
+pub async fn claim_probe(
+    breakers: &RefCell<Breakers>,
+    store: &impl SharedStore,
+    id: DeploymentId,
+    lease_ms: u64,
+    clock: impl Fn() -> u64,
+) -> Option<Probe> {
+    let lease_ms = lease_ms.max(1);
+    let begun_ms = clock();
+    // Here first, so that two requests of one instance do not both ask the store.
+    if !breakers.borrow_mut().take_probe(id, begun_ms.saturating_add(lease_ms), begun_ms) {
+        return None;
+    }
+    // Somebody may have asked meanwhile; without the store there is nobody to ask.
+    let _alone = meet(breakers, store, begun_ms).await;
+    let claimed = claim(store, id, lease_ms, &clock).await;
+    let held = match claimed {
+        Ok(Some(lease)) => Held::Lease(lease_ms, lease),
+        Ok(None) => {
+            breakers.borrow_mut().set_probe_taken(id, clock().saturating_add(REFRESH_MS));
+            return None;
+        }
+        Err(_) => Held::Own,
+    };
+    let state = breakers.borrow().state(id, clock());
+    if let State::HalfOpen { until_ms } = state {
+        return Some(Probe { until_ms, held });
+    }
+    // Somebody was faster. Should this not be told, it is forgotten with the lease.
+    let _untold = released(breakers, store, id, Probe { until_ms: 0, held }).await;
+    None
+}
+
+/// Claims the current lease; `None` when somebody else may be probing.
+async fn claim(
+    store: &impl SharedStore,
+    id: DeploymentId,
+    lease_ms: u64,
+    clock: &impl Fn() -> u64,
+) -> Result<Option<u64>, StoreError> {
+    let lease = clock() / lease_ms;
+    let (claims, ends) =
+        (|lease| lease_key(id, "claims", lease_ms, lease), |lease| lease_key(id, "ends", lease_ms, lease));
+    let before = lease.saturating_sub(1);
+    // Claims before ends, here and below: an end that comes in between is one that has happened.
+    if store.count(&claims(before)).await? != store.count(&ends(before)).await? {
+        return Ok(None);
+    }
+    let claim = store.add(&claims(lease), 1).await?;
+    let ended = store.count(&ends(lease)).await?;
+    // A claim that lands after its lease may not have been seen by whoever asked in the next.
+    if claim - 1 == ended && clock() / lease_ms == lease {
+        return Ok(Some(lease));
+    }
+    store.add(&claims(lease), -1).await?;
+    Ok(None)
+}
+
+fn lease_key(id: DeploymentId, what: &str, lease_ms: u64, lease: u64) -> String {
+    let expires_minute = lease.saturating_add(3).saturating_mul(lease_ms) / 60_000 + 1;
+    format!("rt:1:{id}:{what}.{lease_ms}.{lease}:{expires_minute}")
+}
+
+/// Opens a breaker here, and tells the others if that is news.
+async fn open(
+    breakers: &RefCell<Breakers>,
+    store: &impl SharedStore,
+    id: DeploymentId,
+    until_ms: u64,
+    reason: Reason,
+    now_ms: u64,
+) -> Told {
+    let is_news = breakers.borrow_mut().open(id, until_ms, reason);
+    if is_news { meet(breakers, store, now_ms).await } else { Ok(()) }
+}
+
+/// Reads what is shared, takes it in, and writes where this instance knows more.
+async fn meet(breakers: &RefCell<Breakers>, store: &impl SharedStore, now_ms: u64) -> Told {
+    let shared = store.read(OPENINGS).await?;
+    let news = breakers.borrow_mut().meet(shared.as_deref(), now_ms);
+    match news {
+        Some(text) => store.write(OPENINGS, &text).await,
+        None => Ok(()),
+    }
+}
+
+/// Tells the store of a failure; returns the failures and requests of the last interval, as far as instances told.
+async fn tell(
+    store: &impl SharedStore,
+    id: DeploymentId,
+    policy: &Breaker,
+    tally: &Tally,
+    now_ms: u64,
+) -> Result<(u64, u64), StoreError> {
+    let key = |what: char, interval: u64| {
+        let Tally { interval_ms, closed_ms, .. } = tally;
+        let expires_minute = interval.saturating_add(2).saturating_mul(*interval_ms) / 60_000 + 1;
+        format!("rt:1:{id}:{what}.{interval_ms}.{closed_ms}.{interval}:{expires_minute}")
+    };
+    let before = tally.interval.saturating_sub(1);
+    let sum = |current: i64, previous: i64| {
+        let count = |n: i64| u64::try_from(n).unwrap_or(0);
+        sliding(count(current), count(previous), now_ms, tally.interval_ms)
+    };
+    let failures = sum(store.add(&key('f', tally.interval), 1).await?, store.count(&key('f', before)).await?);
+    if policy.failure_ratio.is_none() {
+        return Ok((failures, failures));
+    }
+    let requests = i64::try_from(tally.requests).unwrap_or(i64::MAX);
+    let requests =
+        sum(store.add(&key('r', tally.interval), requests).await?, store.count(&key('r', before)).await?);
+    Ok((failures, requests))
+}

@@ -1,0 +1,117 @@
+//! The document's pools, prepared once so that a decision per request looks nothing up by name and copies nothing.
+
+use crate::ById;
+use crate::DeploymentId;
+use gateway_config::{Deployment, ErrorClass, Model, Price, RouterConfig};
+use std::collections::HashMap;
+
+/// All pools, routes and regions of a document.
+#[derive(Debug)]
+pub struct Fleet<'c> {
+    pub(crate) config: &'c RouterConfig,
+    pools: Vec<Pool<'c>>,
+    by_name: HashMap<&'c str, usize>,
+    /// The pool of `*`.
+    any: Option<usize>,
+    /// How long a probe of a deployment may take: its longest timeouts in any pool.
+    leases_ms: ById<u64>,
+}
+
+/// The deployments of one model.
+#[derive(Debug)]
+pub struct Pool<'c> {
+    /// The model, with its settings.
+    pub model: &'c Model,
+    pub(crate) members: Vec<Member<'c>>,
+    pub(crate) fallbacks: Vec<(&'c str, &'c [ErrorClass])>,
+}
+
+/// One deployment in a pool.
+#[derive(Debug)]
+pub(crate) struct Member<'c> {
+    pub deployment: &'c Deployment,
+    /// `None` where the name that is asked for is passed on, and with it decides.
+    pub id: Option<DeploymentId>,
+    pub price: Option<Price>,
+}
+
+/// A pool, and the name under which it is asked: the model's own, or for `*` the one that is passed on.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'c, 'n> {
+    /// The pool.
+    pub pool: &'c Pool<'c>,
+    /// What an alias was resolved to.
+    pub name: &'n str,
+}
+
+impl Member<'_> {
+    /// Its id, where `name` is what is passed on.
+    pub fn id(&self, name: &str) -> DeploymentId {
+        self.id.unwrap_or_else(|| DeploymentId::new(&self.deployment.label, Some(name)))
+    }
+}
+
+impl<'c> Fleet<'c> {
+    /// Prepares a document.
+    pub fn new(config: &'c RouterConfig) -> Self {
+        let mut by_name = HashMap::new();
+        let mut leases_ms = ById::<u64>::default();
+        let mut pools = Vec::with_capacity(config.models.len());
+        for (index, model) in config.models.iter().enumerate() {
+            by_name.insert(model.name.as_str(), index);
+            by_name.extend(model.aliases.iter().map(|alias| (alias.as_str(), index)));
+            let members: Vec<Member<'c>> =
+                (model.deployments.iter()).map(|deployment| member(config, model, deployment)).collect();
+            for id in members.iter().filter_map(|member| member.id) {
+                let lease_ms = leases_ms.entry(id).or_default();
+                *lease_ms = (*lease_ms).max(lease_of(model));
+            }
+            let fallbacks =
+                model.fallbacks.iter().map(|fallback| (fallback.to.as_str(), fallback.on.as_slice()));
+            pools.push(Pool { model, members, fallbacks: fallbacks.collect() });
+        }
+        let any = by_name.remove("*");
+        Fleet { config, pools, by_name, any, leases_ms }
+    }
+
+    /// The pool that serves a name or alias.
+    pub fn target<'n>(&'c self, name: &'n str) -> Option<Target<'c, 'n>>
+    where
+        'c: 'n,
+    {
+        if let Some(pool) = self.by_name.get(name).and_then(|index| self.pools.get(*index)) {
+            return Some(Target { pool, name: &pool.model.name });
+        }
+        self.any.and_then(|index| self.pools.get(index)).map(|pool| Target { pool, name })
+    }
+
+    /// How long a probe of a deployment may take, in ms: what `breaker::claim_probe` wants.
+    pub fn probe_lease_ms(&self, id: DeploymentId, model: &Model) -> u64 {
+        self.leases_ms.get(&id).copied().unwrap_or_else(|| lease_of(model))
+    }
+}
+
+impl<'c> Pool<'c> {
+    /// The upstream model name that a deployment of this pool is asked for, `name` being the target's.
+    pub fn upstream_model<'n>(&self, deployment: &'n Deployment, name: &'n str) -> &'n str {
+        deployment.model.as_deref().unwrap_or(name)
+    }
+}
+
+fn member<'c>(config: &'c RouterConfig, model: &'c Model, deployment: &'c Deployment) -> Member<'c> {
+    let passes_on = model.name == "*" && deployment.model.is_none();
+    Member {
+        deployment,
+        id: (!passes_on).then(|| DeploymentId::new(&deployment.label, None)),
+        price: config.pricing.price(&model.name, &deployment.label).copied(),
+    }
+}
+
+/// Until connected and the first token, and a second for what is done before and after.
+fn lease_of(model: &Model) -> u64 {
+    let timeouts = &model.settings.timeouts;
+    timeouts
+        .connect_ms
+        .saturating_add(timeouts.first_byte_ms.max(timeouts.first_token_ms))
+        .saturating_add(1_000)
+}

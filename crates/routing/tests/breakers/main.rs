@@ -1,0 +1,390 @@
+//! Several instances and one store, their operations interleaved at random, the clock moving in between.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod world;
+
+use gateway_config::Breaker;
+use proptest::prelude::*;
+use routing::DeploymentId;
+use routing::breaker::{self, Breakers, Failing, Openings, State};
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use world::{World, turn};
+
+const START_MS: u64 = 1_800_000_000_000;
+const LEASE_MS: u64 = 4_000;
+const COUNTS: Failing = Failing { counts: true, retry_after_ms: None };
+
+fn id() -> DeploymentId {
+    DeploymentId::new("openai/gpt-4o", None)
+}
+
+fn by_count(failures: u32) -> Breaker {
+    Breaker {
+        failures: Some(failures),
+        failure_ratio: None,
+        interval_s: 10,
+        trip_duration_s: 3,
+        ..Breaker::default()
+    }
+}
+
+/// What a request comes to.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Answers,
+    Fails,
+    FailsAndSaysWhen(u64),
+    ClientLeaves,
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        3 => Just(Fate::Answers),
+        4 => Just(Fate::Fails),
+        2 => (1..9_000_u64).prop_map(Fate::FailsAndSaysWhen),
+        1 => Just(Fate::ClientLeaves),
+    ]
+}
+
+/// What was seen over all instances.
+#[derive(Default)]
+struct Seen {
+    /// Probes: begin and end.
+    probes: RefCell<Vec<(u64, u64)>>,
+    asked: Cell<u32>,
+}
+
+/// One request at one instance, as the router does it.
+async fn request(
+    world: &World,
+    instance: &RefCell<Breakers>,
+    policy: &Breaker,
+    fate: Fate,
+    took: usize,
+    seen: &Seen,
+) {
+    let now = || world.now_ms.get();
+    let _unheard = breaker::refresh(instance, world, now()).await;
+    let state = instance.borrow().state(id(), now());
+    let probe = match state {
+        State::Closed => None,
+        State::Open { .. } => return,
+        State::HalfOpen { .. } => match breaker::claim_probe(instance, world, id(), LEASE_MS, now).await {
+            Some(probe) => Some(probe),
+            None => return,
+        },
+    };
+    let begun = now();
+    seen.asked.set(seen.asked.get() + 1);
+    for _ in 0..took {
+        turn().await;
+    }
+    if probe.is_some() {
+        // Its timeouts end it by then.
+        seen.probes.borrow_mut().push((begun, now().min(begun + LEASE_MS)));
+        if now() >= begun + LEASE_MS {
+            let _unheard = breaker::failed(instance, world, id(), policy, COUNTS, probe, now()).await;
+            return;
+        }
+    }
+    let _unheard = match fate {
+        Fate::Answers => breaker::succeeded(instance, world, id(), policy, probe, now()).await,
+        Fate::Fails => breaker::failed(instance, world, id(), policy, COUNTS, probe, now()).await,
+        Fate::FailsAndSaysWhen(ms) => {
+            let failing = Failing { counts: true, retry_after_ms: Some(ms) };
+            breaker::failed(instance, world, id(), policy, failing, probe, now()).await
+        }
+        Fate::ClientLeaves => match probe {
+            Some(probe) => breaker::released(instance, world, id(), probe).await,
+            None => Ok(()),
+        },
+    };
+}
+
+fn requests() -> impl Strategy<Value = Vec<(usize, Fate, usize)>> {
+    prop::collection::vec((0..3_usize, fate(), 0..6_usize), 1..40)
+}
+
+fn picks() -> impl Strategy<Value = Vec<(usize, u64)>> {
+    let wait_ms = prop_oneof![6 => 0..5_u64, 3 => 50..400_u64, 1 => 400..2_500_u64];
+    prop::collection::vec((0..40_usize, wait_ms), 0..400)
+}
+
+fn instances() -> Vec<RefCell<Breakers>> {
+    (0..3).map(|_| RefCell::new(Breakers::default())).collect()
+}
+
+fn run(
+    world: &World,
+    instances: &[RefCell<Breakers>],
+    policy: &Breaker,
+    requests: &[(usize, Fate, usize)],
+    picks: &[(usize, u64)],
+) -> Seen {
+    world.now_ms.set(START_MS);
+    let seen = Seen::default();
+    let task = |(at, fate, took): &(usize, Fate, usize)| -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(request(world, &instances[*at], policy, *fate, *took, &seen))
+    };
+    world.run(requests.iter().map(task).collect(), picks);
+    seen
+}
+
+/// Everybody refreshes, twice, after the view has aged.
+fn settle(world: &World, instances: &[RefCell<Breakers>]) {
+    for _ in 0..2 {
+        world.now_ms.set(world.now_ms.get() + breaker::REFRESH_MS);
+        for instance in instances {
+            let refresh = async {
+                breaker::refresh(instance, world, world.now_ms.get()).await.unwrap();
+            };
+            world.run(vec![Box::pin(refresh)], &[]);
+        }
+    }
+}
+
+fn joined(instances: &[RefCell<Breakers>]) -> Openings {
+    let mut all = Openings::default();
+    for instance in instances {
+        all.join_all(instance.borrow().openings(), START_MS);
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    #[test]
+    fn there_is_one_probe_at_a_time(requests in requests(), picks in picks()) {
+        let (world, instances) = (World::default(), instances());
+        let seen = run(&world, &instances, &by_count(2), &requests, &picks);
+        let mut probes = seen.probes.take();
+        probes.sort_unstable();
+        for pair in probes.windows(2) {
+            prop_assert!(pair[0].1 <= pair[1].0, "{probes:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_an_instance_knew_is_lost_and_all_come_to_know_the_same(
+        requests in requests(), picks in picks(), down in any::<bool>(),
+    ) {
+        let (world, instances) = (World::default(), instances());
+        world.is_down.set(down);
+        run(&world, &instances, &by_count(2), &requests, &picks);
+        world.is_down.set(false);
+        let all = joined(&instances);
+        settle(&world, &instances);
+        for instance in &instances {
+            let known = instance.borrow().openings().clone();
+            prop_assert_eq!(&known, &all);
+        }
+    }
+
+    /// With every request after the other there is a plain model: the failures of the interval, by whoever they were seen.
+    #[test]
+    fn one_after_the_other_the_instances_count_as_one(
+        steps in prop::collection::vec((0..3_usize, any::<bool>(), 0..4_000_u64), 1..60), most in 1..5_u32,
+    ) {
+        let (world, instances, policy) = (World::default(), instances(), by_count(most));
+        world.now_ms.set(START_MS);
+        let mut failures: Vec<u64> = Vec::new();
+        let mut open_until = None;
+        for (at, is_failure, wait_ms) in steps {
+            // Long enough that the view is fresh, and never into the half-open state: probes have their own test.
+            world.now_ms.set(world.now_ms.get() + breaker::REFRESH_MS + wait_ms);
+            let now_ms = world.now_ms.get();
+            if open_until.is_some_and(|until| now_ms >= until) {
+                break;
+            }
+            let fate = if is_failure { Fate::Fails } else { Fate::Answers };
+            let seen = Seen::default();
+            world.run(vec![Box::pin(request(&world, &instances[at], &policy, fate, 0, &seen))], &[]);
+            prop_assert_eq!(seen.asked.get() == 0, open_until.is_some(), "asked while open, or not while closed");
+            if is_failure && open_until.is_none() {
+                failures.push(now_ms);
+                let start = now_ms / 10_000 * 10_000;
+                let since = |from: u64| failures.iter().filter(|at| **at >= from).count() as u64;
+                let previous = since(start - 10_000) - since(start);
+                let count = since(start) + (previous * (10_000 - (now_ms - start))).div_ceil(10_000);
+                if count >= u64::from(most) {
+                    open_until = Some(now_ms + 3_000);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_longer_cooldown_wins_and_never_the_reverse(
+        cooldowns in prop::collection::vec((0..3_usize, 1..5_000_000_u64), 1..12), picks in picks(),
+    ) {
+        let (world, instances) = (World::default(), instances());
+        let requests: Vec<_> = cooldowns.iter().map(|(at, ms)| (*at, Fate::FailsAndSaysWhen(*ms), 0)).collect();
+        // All are under way before the first fails, so each really says when to come back.
+        let begun = START_MS;
+        world.now_ms.set(begun);
+        let task = |(at, fate, _): &(usize, Fate, usize)| -> Pin<Box<dyn Future<Output = ()> + '_>> {
+            let (world, instance, fate) = (&world, &instances[*at], *fate);
+            Box::pin(async move {
+                let Fate::FailsAndSaysWhen(ms) = fate else { return };
+                let failing = Failing { counts: true, retry_after_ms: Some(ms) };
+                let until = |instance: &RefCell<Breakers>| {
+                    instance.borrow().openings().get(id()).map_or(0, |opening| opening.until_ms)
+                };
+                let before = until(instance);
+                breaker::failed(instance, world, id(), &Breaker::default(), failing, None, begun).await.unwrap();
+                let wanted = begun + ms.min(breaker::RETRY_AFTER_MAX_MS);
+                assert!(until(instance) >= before.max(wanted));
+            })
+        };
+        world.run(requests.iter().map(task).collect(), &picks.iter().map(|(pick, _)| (*pick, 0)).collect::<Vec<_>>());
+        settle(&world, &instances);
+        let longest = cooldowns.iter().map(|(_, ms)| begun + (*ms).min(breaker::RETRY_AFTER_MAX_MS)).max();
+        for instance in &instances {
+            prop_assert_eq!(instance.borrow().openings().get(id()).map(|opening| opening.until_ms), longest);
+        }
+    }
+
+    #[test]
+    fn answers_write_nothing_and_read_once_a_second(
+        steps in prop::collection::vec(0..700_u64, 1..80),
+    ) {
+        let (world, instance) = (World::default(), RefCell::new(Breakers::default()));
+        world.now_ms.set(START_MS);
+        let (seen, policy) = (Seen::default(), by_count(1));
+        for wait_ms in &steps {
+            world.now_ms.set(world.now_ms.get() + wait_ms);
+            let request = request(&world, &instance, &policy, Fate::Answers, 0, &seen);
+            world.run(vec![Box::pin(request)], &[]);
+        }
+        prop_assert_eq!(world.writes.get(), 0);
+        let seconds = (world.now_ms.get() - START_MS) / 1_000;
+        prop_assert!(u64::from(world.reads.get()) <= seconds + 1);
+    }
+
+    #[test]
+    fn while_the_store_is_down_each_instance_goes_on_alone(requests in requests(), picks in picks()) {
+        // Alone in the world, and one of three without a store: the same.
+        let mine: Vec<_> = requests.iter().copied().filter(|(at, ..)| *at == 0).collect();
+        let run_with = |is_down: bool| {
+            let (world, instances) = (World::default(), instances());
+            world.is_down.set(is_down);
+            world.now_ms.set(START_MS);
+            let (seen, policy) = (Seen::default(), by_count(2));
+            for (at, (_, fate, _)) in mine.iter().enumerate() {
+                let wait_ms = picks.get(at).map_or(0, |(_, ms)| *ms);
+                world.now_ms.set(world.now_ms.get() + wait_ms);
+                let request = request(&world, &instances[0], &policy, *fate, 0, &seen);
+                world.run(vec![Box::pin(request)], &[]);
+            }
+            let openings = instances[0].borrow().openings().clone();
+            (seen.asked.get(), openings)
+        };
+        prop_assert_eq!(run_with(true), run_with(false));
+    }
+}
+
+fn one(world: &World, future: impl Future<Output = ()>) {
+    world.run(vec![Box::pin(future)], &[]);
+}
+
+#[test]
+fn a_breaker_closes_after_recovery_everywhere() {
+    let (world, instances, policy) = (World::default(), instances(), by_count(1));
+    world.now_ms.set(START_MS);
+    let seen = Seen::default();
+    one(&world, request(&world, &instances[0], &policy, Fate::Fails, 0, &seen));
+    settle(&world, &instances);
+    assert!(matches!(instances[2].borrow().state(id(), world.now_ms.get()), State::Open { .. }));
+    world.now_ms.set(START_MS + 3_000);
+    one(&world, request(&world, &instances[1], &policy, Fate::Answers, 0, &seen));
+    assert_eq!(seen.probes.borrow().len(), 1);
+    settle(&world, &instances);
+    for instance in &instances {
+        assert_eq!(instance.borrow().state(id(), world.now_ms.get()), State::Closed);
+    }
+    // What was counted before counts no more.
+    let two = by_count(2);
+    one(&world, request(&world, &instances[0], &two, Fate::Fails, 0, &seen));
+    assert_eq!(instances[0].borrow().state(id(), world.now_ms.get()), State::Closed);
+}
+
+#[test]
+fn a_prober_that_dies_holds_up_the_next_for_two_leases_at_most() {
+    let (world, instances, policy) = (World::default(), instances(), by_count(1));
+    world.now_ms.set(START_MS);
+    let seen = Seen::default();
+    one(&world, request(&world, &instances[0], &policy, Fate::Fails, 0, &seen));
+    // Half-open since 3 s, and a lease begins.
+    let claimed_at = START_MS + LEASE_MS;
+    world.now_ms.set(claimed_at);
+    one(&world, async {
+        let now = || world.now_ms.get();
+        let probe = breaker::claim_probe(&instances[0], &world, id(), LEASE_MS, now).await;
+        assert!(probe.is_some(), "and is never heard of again");
+    });
+    let mut granted_at = None;
+    for at in (claimed_at..claimed_at + 4 * LEASE_MS).step_by(500) {
+        world.now_ms.set(at);
+        one(&world, async {
+            let now = || world.now_ms.get();
+            if breaker::claim_probe(&instances[1], &world, id(), LEASE_MS, now).await.is_some() {
+                granted_at = granted_at.or(Some(at));
+            }
+        });
+    }
+    assert_eq!(granted_at, Some(claimed_at + 2 * LEASE_MS));
+}
+
+#[test]
+fn a_ratio_counts_what_instances_told_with_their_failures() {
+    let (world, instances) = (World::default(), instances());
+    let policy = Breaker { interval_s: 10, min_requests: 10, ..Breaker::default() };
+    world.now_ms.set(START_MS);
+    let seen = Seen::default();
+    let ask = |at: usize, fate| one(&world, request(&world, &instances[at], &policy, fate, 0, &seen));
+    // 12 answers and 4 failures: a third, though each instance alone saw fewer than ten requests.
+    for at in [0, 1] {
+        (0..6).for_each(|_| ask(at, Fate::Answers));
+        (0..2).for_each(|_| ask(at, Fate::Fails));
+    }
+    let state = |at: usize| instances[at].borrow().state(id(), START_MS);
+    assert_eq!((state(0), state(1)), (State::Closed, State::Closed));
+    // 12 of 24: a half.
+    (0..7).for_each(|_| ask(1, Fate::Fails));
+    assert_eq!(state(1), State::Closed, "11 of 23");
+    ask(0, Fate::Fails);
+    assert!(matches!(state(0), State::Open { .. }), "12 of 24");
+}
+
+#[test]
+fn keys_end_with_the_minute_from_which_they_are_of_no_use() {
+    let (world, instances) = (World::default(), instances());
+    world.now_ms.set(START_MS);
+    let seen = Seen::default();
+    for _ in 0..20 {
+        one(&world, request(&world, &instances[0], &Breaker::default(), Fate::Fails, 0, &seen));
+        world.now_ms.set(world.now_ms.get() + 7_000);
+    }
+    for key in world.keys() {
+        let parts: Vec<&str> = key.split(':').collect();
+        assert_eq!(&parts[..2], ["rt", "1"], "{key}");
+        if key != breaker::OPENINGS {
+            let [_, _, deployment, _, expires] = parts[..] else { panic!("{key}") };
+            assert_eq!(deployment, id().to_string(), "{key}");
+            let expires: u64 = expires.parse().unwrap();
+            let now = world.now_ms.get() / 60_000;
+            assert!((START_MS / 60_000 + 1..=now + 10).contains(&expires), "{key}");
+        }
+    }
+    assert!(world.keys().len() > 5);
+}
