@@ -51,7 +51,7 @@ pub use limits::{CounterPart, Limit, LimiterConfig, OnStoreError};
 pub use models::Model;
 pub use pricing::{Price, Pricing};
 pub use problems::{Problem, Problems};
-pub use regions::Regions;
+pub use regions::{Nearness, Regions};
 pub use retries::Retries;
 pub use router::{PlainVariables, RouterConfig};
 pub use routes::{Feature, Mirror, Route};

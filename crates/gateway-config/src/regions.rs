@@ -13,30 +13,42 @@ pub struct Regions {
     nearest: HashMap<String, Vec<String>>,
 }
 
+/// The regions as a user in one of them sees them.
+#[derive(Debug, Clone, Copy)]
+pub struct Nearness<'r> {
+    user: &'r str,
+    /// Regions and areas, nearest first.
+    listed: &'r [String],
+}
+
 impl Regions {
-    /// How far a deployment's region is from a user's: 0 is the same; larger is farther; a deployment without a region is
+    /// How near everything is to a user, whose region or area may be unknown.
+    pub fn seen_from<'r>(&'r self, user: &'r str) -> Nearness<'r> {
+        let listed = |place: &str| self.nearest.get(&place.to_ascii_lowercase());
+        let listed = listed(user).or_else(|| listed(area(user)));
+        Nearness { user, listed: listed.map(Vec::as_slice).unwrap_or_default() }
+    }
+}
+
+impl Nearness<'_> {
+    /// How far a deployment's region is from the user's: 0 is the same; larger is farther; a deployment without a region is
     /// as far as an unknown one.
     ///
     /// The same region comes first; then what `[regions]` lists for the user's region, or else for its area, in that
     /// order; then the rest of the user's own area; then everything else.
-    pub fn distance(&self, user: &str, deployment: Option<&str>) -> u32 {
+    pub fn distance(&self, deployment: Option<&str>) -> u32 {
         const SAME_AREA: u32 = 1_000_000;
         let Some(deployment) = deployment else { return u32::MAX };
-        if user.eq_ignore_ascii_case(deployment) {
+        if self.user.eq_ignore_ascii_case(deployment) {
             return 0;
         }
         let is_in = |place: &String| {
             place.eq_ignore_ascii_case(deployment) || place.eq_ignore_ascii_case(area(deployment))
         };
-        let listed = self.listed(user).or_else(|| self.listed(area(user)));
-        if let Some(at) = listed.and_then(|places| places.iter().position(is_in)) {
+        if let Some(at) = self.listed.iter().position(is_in) {
             return u32::try_from(at).map_or(SAME_AREA, |at| at.saturating_add(1)).min(SAME_AREA);
         }
-        if area(user).eq_ignore_ascii_case(area(deployment)) { SAME_AREA } else { u32::MAX }
-    }
-
-    fn listed(&self, place: &str) -> Option<&Vec<String>> {
-        self.nearest.get(place).or_else(|| self.nearest.get(&place.to_ascii_lowercase()))
+        if area(self.user).eq_ignore_ascii_case(area(deployment)) { SAME_AREA } else { u32::MAX }
     }
 }
 
@@ -103,7 +115,7 @@ mod tests {
                 .map(|group| {
                     group
                         .iter()
-                        .map(|d| regions.distance(user, Some(d).filter(|d| !d.is_empty()).copied()))
+                        .map(|d| regions.seen_from(user).distance(Some(d).filter(|d| !d.is_empty()).copied()))
                         .collect()
                 })
                 .collect();

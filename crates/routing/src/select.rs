@@ -9,7 +9,7 @@ use crate::breaker::{Breakers, Reason, State};
 use crate::fleet::{Member, Target};
 use crate::hash::{Chance, mixed, unit};
 use crate::load::Loads;
-use gateway_config::{Deployment, Price, Regions, Strategy};
+use gateway_config::{Deployment, Nearness, Price, Regions, Strategy};
 
 /// What one instance knows: its own load, and breakers.
 #[derive(Debug, Clone, Copy)]
@@ -81,12 +81,13 @@ pub fn select<'c>(
     is_tried: impl Fn(DeploymentId) -> bool,
     chance: &mut Chance,
 ) -> Option<Choice<'c>> {
+    let nearness = wish.region.map(|user| view.regions.seen_from(user));
     let mut rest = target.pool.members.as_slice();
     while let Some(first) = rest.first() {
         // Sorted by priority: a tier is what has the same.
         let priority = first.deployment.priority;
         let (tier, lower) = rest.split_at(rest.partition_point(|m| m.deployment.priority == priority));
-        if let Some(choice) = select_in_tier(tier, target, wish, view, &is_tried, chance) {
+        if let Some(choice) = select_in_tier(tier, target, wish, view, nearness.as_ref(), &is_tried, chance) {
             return Some(choice);
         }
         rest = lower;
@@ -167,12 +168,12 @@ fn select_in_tier<'c>(
     target: Target<'c, '_>,
     wish: &Wish<'_>,
     view: &View<'_>,
+    nearness: Option<&Nearness<'_>>,
     is_tried: &impl Fn(DeploymentId) -> bool,
     chance: &mut Chance,
 ) -> Option<Choice<'c>> {
-    let distance = |member: &Member<'_>| {
-        wish.region.map_or(0, |user| view.regions.distance(user, member.deployment.region.as_deref()))
-    };
+    let distance =
+        |member: &Member<'_>| nearness.map_or(0, |near| near.distance(member.deployment.region.as_deref()));
     let serving = || {
         tier.iter().filter_map(|member| {
             let id = member.id(target.name);

@@ -129,7 +129,7 @@ fn the_router_sees_fallbacks_deployments_facts_and_routes() {
         route.mirror.as_ref().map(|m| (m.to.as_str(), m.share.millionths())),
         Some(("gpt-4o", 50_000))
     );
-    assert_eq!(config.regions.distance("eu-east", Some("us-1")), 2);
+    assert_eq!(config.regions.seen_from("eu-east").distance(Some("us-1")), 2);
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn in_service(pool: &[Plain], wish: &Wish<'_>, regions: &Regions) -> Vec<usize> 
     let serving: Vec<usize> = (0..pool.len()).filter(|at| serves(&pool[*at])).collect();
     let Some(tier) = serving.iter().map(|at| pool[*at].priority).min() else { return Vec::new() };
     let tier: Vec<usize> = serving.into_iter().filter(|at| pool[*at].priority == tier).collect();
-    let far = |at: &usize| wish.region.map_or(0, |user| regions.distance(user, pool[*at].region));
+    let far = |at: &usize| wish.region.map_or(0, |user| regions.seen_from(user).distance(pool[*at].region));
     let nearest = tier.iter().map(far).min().unwrap();
     tier.into_iter().filter(|at| far(at) == nearest).collect()
 }
