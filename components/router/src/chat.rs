@@ -12,8 +12,8 @@ use contracts::{CacheOutcome, Outcome, headers};
 use gateway_config::{Consumer, Model, RouterConfig};
 use http::{HeaderMap, HeaderValue, header};
 use openai_types::{Answer, ChatRequest};
+use raw_http::Frames;
 use relay::{Beat, ClientGone, Decoded, End, Failure, Hold, Limits, NoResume, Opened, Options, Sink};
-use spin_sdk::http::Request;
 use std::time::Duration;
 
 /// Largest answer that is offered to the cache, in bytes; the cache may have a smaller cap of its own.
@@ -31,9 +31,8 @@ const EVENT_STREAM: &str = "text/event-stream";
 const JSON: &str = "application/json";
 
 /// Answers a chat completion, streamed or not.
-pub async fn complete(request: Request, arrival: &Arrival) -> Result<Reply, Cause> {
-    let (parts, body) = request.into_parts();
-    let (config, consumer) = match authorize::consumer(&parts.headers).await {
+pub async fn complete(headers: &HeaderMap, body: Frames, arrival: &Arrival) -> Result<Reply, Cause> {
+    let (config, consumer) = match authorize::consumer(headers).await {
         Ok(known) => known,
         Err(cause) => return Err(refuse(Ledger::open(arrival, None), cause)),
     };
@@ -50,7 +49,7 @@ pub async fn complete(request: Request, arrival: &Arrival) -> Result<Reply, Caus
         Err(error) => return Err(refuse(ledger, Cause::Invalid(error))),
     };
     ledger.asked(&chat.model, chat.stream, &body);
-    let served = Served { config, consumer, client_headers: &parts.headers, body: &body, chat: &chat };
+    let served = Served { config, consumer, client_headers: headers, body: &body, chat: &chat };
     served.answer(ledger, arrival).await
 }
 
@@ -78,11 +77,7 @@ impl Served<'_> {
         if !self.consumer.may_use(name) {
             return Err(refuse(ledger, Cause::ModelNotAllowed { model: name.to_owned() }));
         }
-        let facts = self.facts(arrival);
-        let (admission, lookup) = futures::join!(
-            peers::reserve(&facts, self.body.clone()),
-            peers::look_up(&facts, self.body.clone())
-        );
+        let (admission, lookup) = peers::ask(&self.facts(arrival), self.body).await;
         let limit_headers = match admission {
             Admission::Admitted { reservation, prompt_tokens, headers } => {
                 ledger.reserved(reservation, prompt_tokens);

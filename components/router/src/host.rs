@@ -9,20 +9,19 @@ use bytes::Bytes;
 use futures::future::{Either, select};
 use gateway_config::{PlainVariables, Problems, RouterConfig};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use raw_http::{ErrorCode, Fields, IncomingBody, Request, Response};
 use relay::{ClientGone, Clock, Coding, Decoded, Sink, Sleep, Source, SourceFailed};
 use spin_sdk::variables;
 use spin_sdk::wasip3::clocks::monotonic_clock;
 use spin_sdk::wasip3::http::client;
-use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Request, RequestOptions, Response, Scheme, Trailers};
+use spin_sdk::wasip3::http::types::{Method as HostMethod, RequestOptions, Scheme};
 use spin_sdk::wasip3::http_compat::BodyWriter as WasiBodyWriter;
 use spin_sdk::wasip3::random::random::get_random_u64;
-use spin_sdk::wasip3::wit_future;
-use spin_sdk::wit_bindgen::{FutureReader, StreamReader, StreamResult, yield_async};
+use spin_sdk::wit_bindgen::{StreamResult, yield_async};
 use std::io::Write;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub use spin_sdk::wasip3::http::types::Response as HostResponse;
 pub use spin_sdk::wasip3::spawn;
 
 /// The validated configuration, parsed once per instance; a variable that cannot be read is tried again.
@@ -127,7 +126,7 @@ pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option
     }
 }
 
-/// A request to a backend or to another component.
+/// A request to a backend.
 pub struct Outgoing {
     /// The method.
     pub method: Method,
@@ -137,17 +136,8 @@ pub struct Outgoing {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
-    /// Who is asked.
-    pub peer: Peer,
-}
-
-/// Who is asked, and so how.
-#[derive(Clone, Copy)]
-pub enum Peer {
-    /// A component of this app, in process. The caller bounds the wait.
-    Component,
-    /// A server, over the network.
-    Server(gateway_config::Timeouts),
+    /// How long what may take.
+    pub timeouts: gateway_config::Timeouts,
 }
 
 /// The head of an answer, its body yet unread.
@@ -159,15 +149,12 @@ pub struct Incoming {
     response: Response,
 }
 
-/// Sends a request and waits for the head of its answer.
+/// Sends a request to a backend and waits for the head of its answer.
 pub async fn send(mut outgoing: Outgoing) -> Result<Incoming, UpstreamFailed> {
     outgoing.headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(outgoing.body.len()));
-    let (writer, stream, trailers) = WasiBodyWriter::new();
-    let timeouts = match outgoing.peer {
-        Peer::Component => None,
-        Peer::Server(timeouts) => Some(options(timeouts)),
-    };
-    let (request, _sent) = Request::new(fields(&outgoing.headers), Some(stream), trailers, timeouts);
+    let (stream, trailers) = raw_http::whole_body(outgoing.body);
+    let headers = raw_http::fields(&outgoing.headers);
+    let (request, _sent) = Request::new(headers, stream, trailers, Some(options(outgoing.timeouts)));
     let uri = &outgoing.uri;
     let addressed = request.set_method(&outgoing.method.into()).is_ok()
         && request.set_scheme(uri.scheme().map(Scheme::from).as_ref()).is_ok()
@@ -176,15 +163,7 @@ pub async fn send(mut outgoing: Outgoing) -> Result<Incoming, UpstreamFailed> {
     if !addressed {
         return Err(UpstreamFailed::Connect(format!("{uri} is not an address")));
     }
-    let writer = BodyWriter(writer);
-    let body = outgoing.body;
-    spawn(async move {
-        // A peer that does not read it all answers all the same, or its failure is seen below.
-        let _taken = writer.write_whole(body.into()).await;
-    });
-    if let Peer::Server(_) = outgoing.peer {
-        one_segment().await;
-    }
+    one_segment().await;
     let response = client::send(request).await.map_err(|code| failed(&code))?;
     let headers = HeaderMap::try_from(response.get_headers()).map_err(|code| failed(&code))?;
     Ok(Incoming { status: response.get_status_code(), headers, response })
@@ -202,75 +181,118 @@ impl Incoming {
 
     /// The body, to be handed on.
     pub fn into_body(self) -> BodyReader {
-        // The sender learns nothing about how its body was used: the default `Ok` is written when the writer drops.
-        let (_, used) = wit_future::new(|| Ok(()));
-        let (stream, trailers) = Response::consume_body(self.response, used);
-        BodyReader { stream, trailers }
+        let declared = raw_http::declared_length(&self.headers);
+        BodyReader(IncomingBody::of_response(self.response, declared))
+    }
+
+    /// The whole body, decompressed, up to a cap.
+    pub async fn read_whole(self, max_bytes: usize) -> Result<Vec<u8>, UpstreamFailed> {
+        let declared = raw_http::declared_length(&self.headers);
+        gather(self.into_decoded_body()?, declared, max_bytes).await
+    }
+}
+
+/// Another component of this app, called in process. The caller bounds the wait.
+pub struct Component {
+    /// Its origin.
+    pub origin: &'static str,
+}
+
+impl Component {
+    /// Posts a body that `headers` tell the length of, and waits for the head of the answer.
+    pub async fn post(
+        &self,
+        path: &str,
+        headers: Fields,
+        body: Bytes,
+    ) -> Result<ComponentAnswer, UpstreamFailed> {
+        let (stream, trailers) = raw_http::whole_body(body);
+        let (request, _sent) = Request::new(headers, stream, trailers, None);
+        let authority = self.origin.strip_prefix("http://");
+        let addressed = request.set_method(&HostMethod::Post).is_ok()
+            && request.set_scheme(Some(&Scheme::Http)).is_ok()
+            && request.set_authority(authority).is_ok()
+            && request.set_path_with_query(Some(path)).is_ok();
+        if !addressed {
+            return Err(UpstreamFailed::Connect(format!("{}{path} is not an address", self.origin)));
+        }
+        let response = client::send(request).await.map_err(|code| failed(&code))?;
+        let headers = response.get_headers().copy_all();
+        Ok(ComponentAnswer { status: response.get_status_code(), headers, response })
+    }
+}
+
+/// The head of a component's answer, its body yet unread.
+pub struct ComponentAnswer {
+    /// HTTP status.
+    pub status: u16,
+    headers: Vec<(String, Vec<u8>)>,
+    response: Response,
+}
+
+impl ComponentAnswer {
+    /// The first value of a header, if it is text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// The headers whose names are wanted.
+    pub fn headers(&self, is_wanted: impl Fn(&str) -> bool) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(self.headers.len());
+        for (name, value) in self.headers.iter().filter(|(name, _)| is_wanted(name)) {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) {
+                headers.append(name, value);
+            }
+        }
+        headers
     }
 
     /// The whole body, up to a cap.
     pub async fn read_whole(self, max_bytes: usize) -> Result<Vec<u8>, UpstreamFailed> {
         let declared =
-            self.headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-        let declared: usize = declared.unwrap_or(0);
-        if declared > max_bytes {
-            return Err(UpstreamFailed::TooLarge { max_bytes });
-        }
-        let mut body = self.into_decoded_body()?;
-        let mut whole = Vec::new();
-        loop {
-            match body.next().await {
-                Ok(Some(chunk)) if whole.is_empty() => whole = chunk,
-                Ok(Some(chunk)) => whole.extend_from_slice(&chunk),
-                Ok(None) => return Ok(whole),
-                Err(SourceFailed::Idle) => return Err(UpstreamFailed::Timeout),
-                Err(SourceFailed::Broken(why)) => return Err(UpstreamFailed::BrokeOff(why)),
-                Err(SourceFailed::Undecodable(_)) => {
-                    return Err(UpstreamFailed::BadReply("not compressed as it says"));
-                }
-            }
-            if whole.len() > max_bytes {
-                return Err(UpstreamFailed::TooLarge { max_bytes });
-            }
-        }
+            self.text(http::header::CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok());
+        gather(BodyReader(IncomingBody::of_response(self.response, declared)), declared, max_bytes).await
     }
 }
 
 /// A body that the host gives.
-pub struct BodyReader {
-    stream: StreamReader<u8>,
-    trailers: FutureReader<Result<Option<Trailers>, ErrorCode>>,
-}
-
-/// Bytes read at once: a small answer fits whole, so that it takes one call.
-const READ_BYTES: usize = 32 * 1024;
+pub struct BodyReader(IncomingBody);
 
 impl Source for BodyReader {
     async fn next(&mut self) -> Result<Option<Vec<u8>>, SourceFailed> {
-        let (result, chunk) = self.stream.read(Vec::with_capacity(READ_BYTES)).await;
-        if !chunk.is_empty() {
-            return Ok(Some(chunk));
-        }
-        match result {
-            StreamResult::Complete(_) => Ok(Some(chunk)),
-            StreamResult::Dropped | StreamResult::Cancelled => self.end().await,
-        }
+        self.0.next().await.map_err(|code| match code {
+            ErrorCode::ConnectionReadTimeout
+            | ErrorCode::HttpResponseTimeout
+            | ErrorCode::ConnectionTimeout => SourceFailed::Idle,
+            code => SourceFailed::Broken(code.to_string()),
+        })
     }
 }
 
-impl BodyReader {
-    /// Whether the stream ended well is known from its trailers only.
-    async fn end(&mut self) -> Result<Option<Vec<u8>>, SourceFailed> {
-        // The future can be read once; a second call reads the one put in its place, which says the same as a clean end.
-        let (_, used_up) = wit_future::new(|| Ok(None));
-        match std::mem::replace(&mut self.trailers, used_up).await {
-            Ok(_) => Ok(None),
-            Err(
-                ErrorCode::ConnectionReadTimeout
-                | ErrorCode::HttpResponseTimeout
-                | ErrorCode::ConnectionTimeout,
-            ) => Err(SourceFailed::Idle),
-            Err(code) => Err(SourceFailed::Broken(code.to_string())),
+/// A body held whole, up to a cap; one that declares to be larger is not begun.
+async fn gather(
+    mut source: impl Source,
+    declared: Option<usize>,
+    max_bytes: usize,
+) -> Result<Vec<u8>, UpstreamFailed> {
+    if declared.is_some_and(|declared| declared > max_bytes) {
+        return Err(UpstreamFailed::TooLarge { max_bytes });
+    }
+    let mut whole = Vec::new();
+    loop {
+        match source.next().await {
+            Ok(Some(chunk)) if whole.is_empty() => whole = chunk,
+            Ok(Some(chunk)) => whole.extend_from_slice(&chunk),
+            Ok(None) => return Ok(whole),
+            Err(SourceFailed::Idle) => return Err(UpstreamFailed::Timeout),
+            Err(SourceFailed::Broken(why)) => return Err(UpstreamFailed::BrokeOff(why)),
+            Err(SourceFailed::Undecodable(_)) => {
+                return Err(UpstreamFailed::BadReply("not compressed as it says"));
+            }
+        }
+        if whole.len() > max_bytes {
+            return Err(UpstreamFailed::TooLarge { max_bytes });
         }
     }
 }
@@ -278,7 +300,7 @@ impl BodyReader {
 /// A new body: what is written on one side, the host reads on the other.
 pub fn body() -> (BodyWriter, BodyReader) {
     let (writer, stream, trailers) = WasiBodyWriter::new();
-    (BodyWriter(writer), BodyReader { stream, trailers })
+    (BodyWriter(writer), BodyReader(IncomingBody::new(stream, trailers)))
 }
 
 /// The writing side of a body.
@@ -320,19 +342,13 @@ impl Sink for BodyWriter {
 
 /// A response for the host.
 pub fn response(status: u16, headers: &HeaderMap, body: BodyReader) -> Response {
-    let (response, _sent) = Response::new(fields(headers), Some(body.stream), body.trailers);
+    let (stream, trailers) = body.0.into_parts();
+    let (response, _sent) = Response::new(raw_http::fields(headers), Some(stream), trailers);
     // Refused only for a status outside 100..=599, and then 200 would be a lie.
     if response.set_status_code(status).is_err() {
         let _ignored = response.set_status_code(502);
     }
     response
-}
-
-fn fields(headers: &HeaderMap) -> Fields {
-    let entries: Vec<(String, Vec<u8>)> =
-        headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
-    // Fails as a whole if one header is forbidden by the host (a connection header, say); the door lets none pass.
-    Fields::from_list(&entries).unwrap_or_else(|_| Fields::new())
 }
 
 fn options(timeouts: gateway_config::Timeouts) -> RequestOptions {

@@ -15,30 +15,37 @@ mod upstream;
 
 use error::Cause;
 use http::Method;
+use raw_http::{Call, ErrorCode, Request, Response};
 use reply::Reply;
-use spin_sdk::http::Request;
-use spin_sdk::http_service;
+use spin_sdk::wasip3::exports::http::handler::Guest;
 
-#[http_service]
-async fn handle(request: Request) -> reply::HostResponse {
-    let arrival = host::Arrival::now(request.headers());
-    let path = request.uri().path().trim_end_matches('/').to_owned();
-    let response = match (request.method(), path.as_str()) {
-        (&Method::GET, "/health") => Ok(Reply::json(200, HEALTHY.to_vec())),
-        (&Method::POST, "/v1/chat/completions") => chat::complete(request, &arrival).await,
-        (&Method::GET, "/v1/models") => models::list(request.headers()).await,
-        (&Method::GET, model) if model.starts_with(MODEL_PATH) => {
-            models::get(request.headers(), model.strip_prefix(MODEL_PATH).unwrap_or_default()).await
-        }
-        (_, "/v1/chat/completions") => Err(Cause::MethodNotAllowed { allow: "POST" }),
-        (_, "/health" | "/v1/models") => Err(Cause::MethodNotAllowed { allow: "GET" }),
-        _ => Err(Cause::NotFound { path }),
-    };
-    response
-        .unwrap_or_else(|cause| Reply::error(&cause))
-        .with_request_id(&arrival.request_id)
-        .into_host()
-        .await
+spin_sdk::wasip3::http::service::export!(Router);
+
+struct Router;
+
+impl Guest for Router {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        let call = Call::new(request);
+        let (method, target) = (call.method(), call.path_and_query());
+        let (headers, body) = call.into_parts()?;
+        let arrival = host::Arrival::now(&headers);
+        let path = target.split('?').next().unwrap_or_default().trim_end_matches('/');
+        let response = match (method, path) {
+            (Method::GET, "/health") => Ok(Reply::json(200, HEALTHY.to_vec())),
+            (Method::POST, "/v1/chat/completions") => {
+                chat::complete(&headers, body.into_frames(), &arrival).await
+            }
+            (Method::GET, "/v1/models") => models::list(&headers).await,
+            (Method::GET, model) if model.starts_with(MODEL_PATH) => {
+                models::get(&headers, model.strip_prefix(MODEL_PATH).unwrap_or_default()).await
+            }
+            (_, "/v1/chat/completions") => Err(Cause::MethodNotAllowed { allow: "POST" }),
+            (_, "/health" | "/v1/models") => Err(Cause::MethodNotAllowed { allow: "GET" }),
+            _ => Err(Cause::NotFound { path: path.to_owned() }),
+        };
+        let reply = response.unwrap_or_else(|cause| Reply::error(&cause));
+        Ok(reply.with_request_id(&arrival.request_id).into_host().await)
+    }
 }
 
 const HEALTHY: &[u8] = br#"{"status":"ok"}"#;

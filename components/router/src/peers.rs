@@ -3,13 +3,21 @@
 //! A slow or dead cache or logger costs the client nothing but the cache; a dead limiter refuses, because admitting
 //! uncounted requests is what the gateway is there to prevent.
 
-use crate::host::{self, Incoming, Outgoing, Peer};
+use crate::host::{self, Component, ComponentAnswer};
 use bytes::Bytes;
 use contracts::limiter::SettleBatch;
 use contracts::{CacheOutcome, UsageRecord, cache, headers, limiter, origins, record};
-use http::{HeaderMap, HeaderName, Method, Uri};
+use futures::future;
+use futures::join;
+use http::{HeaderMap, header};
 use openai_types::Usage;
+use raw_http::Fields;
+use std::pin::pin;
 use std::time::Duration;
+
+const TOKEN_LIMITER: Component = Component { origin: origins::TOKEN_LIMITER };
+const SEMANTIC_CACHE: Component = Component { origin: origins::SEMANTIC_CACHE };
+const USAGE_LOGGER: Component = Component { origin: origins::USAGE_LOGGER };
 
 /// How long the limiter may take: beyond it no answer is better than an uncounted one.
 const RESERVE_WITHIN: Duration = Duration::from_secs(5);
@@ -42,68 +50,68 @@ pub enum Lookup {
     Bypass { key: Option<String> },
 }
 
-/// Asks the limiter to admit a request.
-pub async fn reserve(facts: &HeaderMap, body: Bytes) -> Admission {
-    match host::within(
-        RESERVE_WITHIN,
-        call(origins::TOKEN_LIMITER, limiter::RESERVE_PATH, facts.clone(), body),
-    )
-    .await
-    {
-        Some(Some(Incoming { status: 204, headers, .. })) => Admission::Admitted {
-            reservation: text(&headers, headers::RESERVATION).map(str::to_owned),
-            prompt_tokens: text(&headers, headers::PROMPT_TOKENS).and_then(|tokens| tokens.parse().ok()),
-            headers: client_headers(&headers),
+/// Asks the limiter to admit a request and the cache for its answer, at the same time.
+///
+/// One timer serves both while the cache has time; most requests need no second one.
+pub async fn ask(facts: &HeaderMap, body: &Bytes) -> (Admission, Lookup) {
+    let mut told = facts.clone();
+    told.insert(header::CONTENT_LENGTH, body.len().into());
+    let told = raw_http::fields(&told);
+    let mut admission = pin!(future::maybe_done(reserve(told.clone(), body.clone())));
+    let mut lookup = pin!(future::maybe_done(look_up(told, body.clone())));
+    let both = async { join!(admission.as_mut(), lookup.as_mut()) };
+    if host::within(LOOKUP_WITHIN, both).await.is_none() {
+        let waited_on = host::within(RESERVE_WITHIN.saturating_sub(LOOKUP_WITHIN), admission.as_mut());
+        if waited_on.await.is_none() {
+            host::log("token-limiter took too long for a reservation");
+        }
+    }
+    let admission = admission.take_output().unwrap_or(Admission::Unavailable);
+    (admission, lookup.take_output().unwrap_or(Lookup::Bypass { key: None }))
+}
+
+async fn reserve(told: Fields, body: Bytes) -> Admission {
+    let Some(answer) = post(&TOKEN_LIMITER, limiter::RESERVE_PATH, told, body).await else {
+        return Admission::Unavailable;
+    };
+    match answer.status {
+        204 => Admission::Admitted {
+            reservation: answer.text(headers::RESERVATION).map(str::to_owned),
+            prompt_tokens: answer.text(headers::PROMPT_TOKENS).and_then(|tokens| tokens.parse().ok()),
+            headers: answer.headers(concerns_client),
         },
-        Some(Some(incoming))
-            if incoming.status == 429 || incoming.status == 503 || incoming.status == 400 =>
-        {
-            let (status, mut headers) = (incoming.status, client_headers(&incoming.headers));
-            let content_type = incoming.headers.get(http::header::CONTENT_TYPE);
-            headers.extend(content_type.map(|value| (http::header::CONTENT_TYPE, value.clone())));
-            match incoming.read_whole(MAX_PEER_BYTES).await {
+        status @ (400 | 429 | 503) => {
+            let headers =
+                answer.headers(|name| concerns_client(name) || name == header::CONTENT_TYPE.as_str());
+            match answer.read_whole(MAX_PEER_BYTES).await {
                 Ok(body) => Admission::Refused { status, headers, body },
                 Err(_) => Admission::Unavailable,
             }
         }
-        Some(Some(incoming)) => {
-            host::log(&format!("token-limiter answered {} to a reservation", incoming.status));
-            Admission::Unavailable
-        }
-        Some(None) => Admission::Unavailable,
-        None => {
-            host::log("token-limiter took too long for a reservation");
+        status => {
+            host::log(&format!("token-limiter answered {status} to a reservation"));
             Admission::Unavailable
         }
     }
 }
 
-/// Asks the cache for an answer.
-pub async fn look_up(facts: &HeaderMap, body: Bytes) -> Lookup {
-    let found =
-        host::within(LOOKUP_WITHIN, call(origins::SEMANTIC_CACHE, cache::LOOKUP_PATH, facts.clone(), body))
-            .await;
-    let Some(Some(incoming)) = found else {
+async fn look_up(told: Fields, body: Bytes) -> Lookup {
+    let Some(answer) = post(&SEMANTIC_CACHE, cache::LOOKUP_PATH, told, body).await else {
         return Lookup::Bypass { key: None };
     };
-    let key = text(&incoming.headers, headers::CACHE_KEY).map(str::to_owned);
-    match incoming.status {
+    let key = answer.text(headers::CACHE_KEY).map(str::to_owned);
+    match answer.status {
         200 => {
-            let usage =
-                text(&incoming.headers, headers::CACHED_USAGE).and_then(parse_usage).unwrap_or_default();
-            let mut headers = HeaderMap::with_capacity(4);
-            for name in ["content-type", headers::CACHE, headers::CACHE_AGE] {
-                if let Some(value) = incoming.headers.get(name) {
-                    headers.insert(HeaderName::from_static(name), value.clone());
-                }
-            }
+            let usage = answer.text(headers::CACHED_USAGE).and_then(parse_usage).unwrap_or_default();
+            let kept = [header::CONTENT_TYPE.as_str(), headers::CACHE, headers::CACHE_AGE];
+            let headers = answer.headers(|name| kept.contains(&name));
             // Read here rather than handed on as a handle: only what is held whole leaves in one segment.
-            match incoming.read_whole(MAX_PEER_BYTES).await {
+            match answer.read_whole(MAX_PEER_BYTES).await {
                 Ok(body) => Lookup::Hit { headers, body, usage },
                 Err(_) => Lookup::Bypass { key: None },
             }
         }
-        204 if text(&incoming.headers, headers::CACHE) == Some(CacheOutcome::Miss.as_str()) => match key {
+        204 if answer.text(headers::CACHE) == Some(CacheOutcome::Miss.as_str()) => match key {
             Some(key) => Lookup::Miss { key },
             None => Lookup::Bypass { key: None },
         },
@@ -120,30 +128,29 @@ pub async fn store(key: &str, content_type: &'static str, answer: Vec<u8>) {
     let mut headers = HeaderMap::with_capacity(4);
     headers.extend(host::header(headers::CACHE_KEY, key));
     headers.extend(host::header("content-type", content_type));
-    let stored = call(origins::SEMANTIC_CACHE, cache::STORE_PATH, headers, answer.into());
-    match host::within(AFTERWARDS_WITHIN, stored).await {
+    match post_afterwards(&SEMANTIC_CACHE, cache::STORE_PATH, headers, answer).await {
         // 413: larger than the document lets entries be, which is no fault.
-        Some(Some(incoming)) if incoming.status < 400 || incoming.status == 413 => {}
-        Some(Some(incoming)) => host::log(&format!("semantic-cache answered {} to a store", incoming.status)),
-        Some(None) | None => host::log("semantic-cache did not take an answer to store"),
+        Some(answer) if answer.status < 400 || answer.status == 413 => {}
+        Some(answer) => host::log(&format!("semantic-cache answered {} to a store", answer.status)),
+        None => host::log("semantic-cache did not take an answer to store"),
     }
 }
 
 /// Settles a batch; false when the limiter did not confirm it. Never sent twice: its increments are not idempotent.
 pub async fn settle(batch: &SettleBatch) -> bool {
     let Ok(body) = serde_json::to_vec(batch) else { return false };
-    let settled = call(origins::TOKEN_LIMITER, limiter::SETTLE_PATH, HeaderMap::new(), body.into());
-    matches!(host::within(AFTERWARDS_WITHIN, settled).await, Some(Some(Incoming { status: 204, .. })))
+    let settled = post_afterwards(&TOKEN_LIMITER, limiter::SETTLE_PATH, HeaderMap::new(), body);
+    settled.await.is_some_and(|answer| answer.status == 204)
 }
 
 /// Records a batch; false when it is neither written nor printed.
 pub async fn record(batch: &[UsageRecord]) -> bool {
     let Ok(body) = serde_json::to_vec(batch) else { return false };
-    let recorded = call(origins::USAGE_LOGGER, record::RECORDS_PATH, HeaderMap::new(), body.into());
-    match host::within(AFTERWARDS_WITHIN, recorded).await {
-        Some(Some(Incoming { status: 204, .. })) => true,
+    let recorded = post_afterwards(&USAGE_LOGGER, record::RECORDS_PATH, HeaderMap::new(), body);
+    match recorded.await.map(|answer| answer.status) {
+        Some(204) => true,
         // Its database failed; by its contract it has printed the batch.
-        Some(Some(Incoming { status: 503, .. })) => {
+        Some(503) => {
             host::log("usage-logger could not write a batch, and has printed it");
             true
         }
@@ -151,34 +158,33 @@ pub async fn record(batch: &[UsageRecord]) -> bool {
     }
 }
 
-async fn call(origin: &str, path: &str, headers: HeaderMap, body: Bytes) -> Option<Incoming> {
-    let uri: Uri = format!("{origin}{path}").parse().ok()?;
-    let outgoing = Outgoing { method: Method::POST, uri, headers, body, peer: Peer::Component };
-    match host::send(outgoing).await {
-        Ok(incoming) => Some(incoming),
+/// Posts what only this request says, within the time for after-work.
+async fn post_afterwards(
+    component: &Component,
+    path: &str,
+    mut headers: HeaderMap,
+    body: Vec<u8>,
+) -> Option<ComponentAnswer> {
+    headers.insert(header::CONTENT_LENGTH, body.len().into());
+    let answer = post(component, path, raw_http::fields(&headers), body.into());
+    host::within(AFTERWARDS_WITHIN, answer).await.flatten()
+}
+
+async fn post(component: &Component, path: &str, headers: Fields, body: Bytes) -> Option<ComponentAnswer> {
+    match component.post(path, headers, body).await {
+        Ok(answer) => Some(answer),
         Err(failed) => {
-            host::log(&format!("{origin}{path} did not answer: {failed:?}"));
+            host::log(&format!("{}{path} did not answer: {failed:?}", component.origin));
             None
         }
     }
 }
 
-/// What of the limiter's headers concerns the client.
-fn client_headers(limiter: &HeaderMap) -> HeaderMap {
-    let concerns = |name: &HeaderName| {
-        name == http::header::RETRY_AFTER
-            || name == crate::reply::X_SHOULD_RETRY
-            || name.as_str().starts_with("x-ratelimit-")
-    };
-    limiter
-        .iter()
-        .filter(|(name, _)| concerns(name))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
+/// Whether a header of the limiter's concerns the client.
+fn concerns_client(name: &str) -> bool {
+    name == header::RETRY_AFTER.as_str()
+        || name == crate::reply::X_SHOULD_RETRY.as_str()
+        || name.starts_with("x-ratelimit-")
 }
 
 fn parse_usage(header: &str) -> Option<Usage> {

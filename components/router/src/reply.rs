@@ -5,9 +5,8 @@ use crate::host::{self, BodyWriter};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use raw_http::Response;
 use relay::ClientGone;
-
-pub use crate::host::HostResponse;
 
 /// A response under construction: what the client gets, before it becomes the host's.
 pub struct Reply {
@@ -99,7 +98,7 @@ impl Reply {
 
     /// Hands the response to the host. The body is written by a task of its own, which begins only now: head and
     /// first bytes leave in one segment, see [`host::one_segment`].
-    pub async fn into_host(mut self) -> HostResponse {
+    pub async fn into_host(mut self) -> Response {
         host::one_segment().await;
         let (writer, reader) = host::body();
         match self.body {

@@ -1,7 +1,7 @@
 //! The call to a backend: one deployment after another, while nothing has been sent to the client.
 
 use crate::error::UpstreamFailed;
-use crate::host::{self, Arrival, BodyReader, Outgoing, Peer};
+use crate::host::{self, Arrival, BodyReader, Outgoing};
 use bytes::Bytes;
 use gateway_config::{Deployment, Model};
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -94,8 +94,8 @@ async fn attempt(
     // The client may have asked under an alias, which the backend does not know.
     let own_name = Some(model.name.as_str()).filter(|name| *name != "*");
     let body = request.upstream_body(original, deployment.model.as_deref().or(own_name));
-    let outgoing =
-        Outgoing { method: Method::POST, uri, headers, body, peer: Peer::Server(model.settings.timeouts) };
+    let timeouts = model.settings.timeouts;
+    let outgoing = Outgoing { method: Method::POST, uri, headers, body, timeouts };
     let asked_ms = arrival.now_ms();
     let incoming = match host::send(outgoing).await {
         Ok(incoming) => incoming,

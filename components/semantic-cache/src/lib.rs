@@ -12,21 +12,28 @@ mod store;
 use contracts::cache::{LOOKUP_PATH, STORE_PATH};
 use error::Cause;
 use http::Method;
+use raw_http::{Call, ErrorCode, Request, Response, respond};
 use reply::Reply;
-use spin_sdk::http::Request;
-use spin_sdk::http_service;
+use spin_sdk::wasip3::exports::http::handler::Guest;
 
-#[http_service]
-async fn handle(request: Request) -> host::HostResponse {
-    let reply = route(request).await.unwrap_or_else(|cause| Reply::error(&cause));
-    host::respond(reply).await
+spin_sdk::wasip3::http::service::export!(SemanticCache);
+
+struct SemanticCache;
+
+impl Guest for SemanticCache {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        let Reply { status, headers, body } =
+            route(Call::new(request)).await.unwrap_or_else(|cause| Reply::error(&cause));
+        Ok(respond(status, &headers, body))
+    }
 }
 
-async fn route(request: Request) -> Result<Reply, Cause> {
+async fn route(call: Call) -> Result<Reply, Cause> {
     let config = host::config().await?;
-    match (request.method(), request.uri().path()) {
-        (&Method::POST, LOOKUP_PATH) => lookup::look_up(request, config).await,
-        (&Method::POST, STORE_PATH) => store::store(request, config).await,
+    let target = call.path_and_query();
+    match (call.method(), target.split('?').next().unwrap_or_default()) {
+        (Method::POST, LOOKUP_PATH) => lookup::look_up(call, config).await,
+        (Method::POST, STORE_PATH) => store::store(call, config).await,
         (_, LOOKUP_PATH | STORE_PATH) => Err(Cause::MethodNotAllowed),
         (_, path) => Err(Cause::NotFound { path: path.to_owned() }),
     }

@@ -4,28 +4,33 @@ use crate::error::Cause;
 use crate::host::{self, KeyValue};
 use crate::reply::Reply;
 use bounded_body::ReadError;
-use bytes::Bytes;
 use cache_policy::{CacheControl, Found, MAX_REQUEST_BYTES, Question, Tenant, lookup};
 use contracts::headers;
 use gateway_config::CacheConfig;
-use http::{HeaderMap, Request, header};
-use http_body::Body;
+use http::{HeaderMap, HeaderName, header};
+use raw_http::Call;
+
+/// The headers that are read always; the others stay with the host.
+const HEADERS: [HeaderName; 4] = [
+    header::CACHE_CONTROL,
+    HeaderName::from_static(headers::TEAM),
+    HeaderName::from_static(headers::CONSUMER),
+    HeaderName::from_static(headers::MODEL),
+];
 
 /// Answers a lookup.
-pub async fn look_up<B: Body<Data = Bytes>>(
-    request: Request<B>,
-    config: &CacheConfig,
-) -> Result<Reply, Cause> {
-    let (parts, body) = request.into_parts();
-    let cache_control = cache_control(&parts.headers);
+pub async fn look_up(call: Call, config: &CacheConfig) -> Result<Reply, Cause> {
+    let headers = call.headers.named(&HEADERS);
+    let cache_control = cache_control(&headers);
     if !config.enabled || cache_control.no_store {
         return Ok(Reply::bypass(None)); // and the body stays unread
     }
-    let (team, consumer) = (text(&parts.headers, headers::TEAM), text(&parts.headers, headers::CONSUMER));
+    let (team, consumer) = (text(&headers, headers::TEAM), text(&headers, headers::CONSUMER));
     let tenant = Tenant::of(team, consumer).ok_or(Cause::NoHeader(headers::CONSUMER))?;
-    let model = Some(text(&parts.headers, headers::MODEL)).filter(|model| !model.is_empty());
+    let model = Some(text(&headers, headers::MODEL)).filter(|model| !model.is_empty());
     let model = model.ok_or(Cause::NoHeader(headers::MODEL))?;
-    let body = match bounded_body::read(body, MAX_REQUEST_BYTES).await {
+    let (all_headers, body) = call.split();
+    let body = match bounded_body::read(body.into_frames(), MAX_REQUEST_BYTES).await {
         Ok(body) => body,
         Err(ReadError::TooLarge { .. }) => return Ok(Reply::bypass(None)),
         Err(ReadError::Transport(_)) => return Err(Cause::BodyCutShort),
@@ -41,7 +46,7 @@ pub async fn look_up<B: Body<Data = Bytes>>(
         }
         Found::Bypass { reason: _, key } => Reply::bypass(key.as_ref()),
         Found::Failed(error) => {
-            let request_id = text(&parts.headers, headers::REQUEST_ID);
+            let request_id = all_headers.text(headers::REQUEST_ID).unwrap_or_default();
             host::log(&format!(
                 "request_id={request_id} lookup passed by, the key-value store failed: {error}"
             ));

@@ -4,12 +4,12 @@ use crate::error::Cause;
 use bytes::Bytes;
 use cache_policy::{CacheKey, Hit, NotCacheable};
 use contracts::{CacheOutcome, headers};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use openai_types::Usage;
 
 /// A response before it becomes the host's. Held whole and sent with its length, so that it goes out as one frame.
 pub struct Reply {
-    pub(crate) status: u16,
+    pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -66,13 +66,14 @@ impl Reply {
     }
 
     fn empty() -> Self {
-        Reply { status: 204, headers: HeaderMap::with_capacity(2), body: Bytes::new() }
+        Reply { status: StatusCode::NO_CONTENT, headers: HeaderMap::with_capacity(2), body: Bytes::new() }
     }
 
     fn whole(status: u16, content_type: HeaderValue, body: Bytes) -> Self {
         let mut headers = HeaderMap::with_capacity(6);
         headers.insert(header::CONTENT_TYPE, content_type);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Reply { status, headers, body }
     }
 

@@ -1,14 +1,9 @@
 //! The platform: configuration, clock, log, response, and the counters in Spin's key-value store.
 
 use crate::error::Cause;
-use crate::reply::Reply;
-use bytes::Bytes;
-use contracts::headers;
 use gateway_config::{LimiterConfig, Problems};
-use http::HeaderMap;
 use quota::{CounterStore, StoreError, decode_counter};
 use spin_sdk::experimental::wasi::keyvalue::{atomics, store as wasi_store};
-use spin_sdk::http::FullBody;
 use spin_sdk::key_value::Store;
 use spin_sdk::variables;
 use spin_sdk::wit_bindgen::yield_async;
@@ -16,9 +11,6 @@ use std::cell::OnceCell;
 use std::fmt::Debug;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// What the handler returns.
-pub type Response = spin_sdk::http::Response<FullBody<Bytes>>;
 
 /// The store's label: the one that every Spin application has without a runtime config.
 const STORE: &str = "default";
@@ -52,17 +44,8 @@ pub async fn pause() {
 
 /// Prints one line about a request to the component's log.
 #[expect(clippy::print_stderr, reason = "the platform's log is standard error")]
-pub fn log(request: &HeaderMap, why: &str) {
-    let id = request.get(headers::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-");
-    eprintln!("token-limiter: request_id={id} {why}");
-}
-
-/// The response for the host: one frame of known length.
-pub fn response(reply: Reply) -> Response {
-    let mut response = Response::new(FullBody::new(reply.body));
-    *response.status_mut() = reply.status;
-    *response.headers_mut() = reply.headers;
-    response
+pub fn log(request_id: &str, why: &str) {
+    eprintln!("token-limiter: request_id={request_id} {why}");
 }
 
 /// The counters, opened when first used. One value serves one request.

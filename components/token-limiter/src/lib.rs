@@ -11,31 +11,46 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
+use contracts::headers::REQUEST_ID;
 use contracts::limiter::{RESERVE_PATH, SETTLE_PATH};
 use error::Cause;
-use http::Method;
+use http::{HeaderMap, Method};
+use raw_http::{Call, ErrorCode, Request, Response, respond};
 use reply::Reply;
-use spin_sdk::http::Request;
-use spin_sdk::http_service;
+use spin_sdk::wasip3::exports::http::handler::Guest;
 
-#[http_service]
-async fn handle(request: Request) -> host::Response {
-    let (parts, body) = request.into_parts();
+spin_sdk::wasip3::http::service::export!(TokenLimiter);
+
+struct TokenLimiter;
+
+impl Guest for TokenLimiter {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        let call = Call::new(request);
+        let headers = call.headers.named(&reserve::HEADERS);
+        let reply = answer(call, &headers).await.unwrap_or_else(|cause| Reply::from(&cause));
+        if let Some(why) = &reply.log {
+            let id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+            host::log(id.unwrap_or("-"), why);
+        }
+        Ok(respond(reply.status, &reply.headers, reply.body))
+    }
+}
+
+async fn answer<'c>(call: Call, headers: &HeaderMap) -> Result<Reply, Cause<'c>> {
     let counters = host::Counters::new();
-    let reply = match (&parts.method, parts.uri.path()) {
-        (&Method::POST, RESERVE_PATH) => match host::config().await {
-            Ok(config) => {
-                reserve::reserve(&parts.headers, body, config, &counters, host::now_ms, host::pause).await
-            }
-            Err(cause) => Err(cause),
-        },
-        (&Method::POST, SETTLE_PATH) => settle::settle(body, &counters).await,
+    let target = call.path_and_query();
+    let path = target.split('?').next().unwrap_or_default();
+    match (call.method(), path) {
+        (Method::POST, RESERVE_PATH) => {
+            let (_, body) = call.split();
+            let (body, config) = (body.into_frames(), host::config().await?);
+            reserve::reserve(headers, body, config, &counters, host::now_ms, host::pause).await
+        }
+        (Method::POST, SETTLE_PATH) => {
+            let (_, body) = call.split();
+            settle::settle(body.into_frames(), &counters).await
+        }
         (_, RESERVE_PATH | SETTLE_PATH) => Err(Cause::MethodNotAllowed { allow: "POST" }),
         (_, path) => Err(Cause::NotFound { path: path.to_owned() }),
-    };
-    let reply = reply.unwrap_or_else(|cause| Reply::from(&cause));
-    if let Some(why) = &reply.log {
-        host::log(&parts.headers, why);
     }
-    host::response(reply)
 }

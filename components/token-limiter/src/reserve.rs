@@ -15,6 +15,15 @@ use tokens::{ChatRequestView, InvalidRequest, count_prompt};
 /// configured cap; this one keeps memory bounded whoever calls.
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 
+/// The headers that are read: the others stay with the host.
+pub const HEADERS: [HeaderName; 5] = [
+    HeaderName::from_static(headers::REQUEST_ID),
+    HeaderName::from_static(headers::CONSUMER),
+    HeaderName::from_static(headers::TEAM),
+    HeaderName::from_static(headers::APP),
+    HeaderName::from_static(headers::MODEL),
+];
+
 const RESERVATION: HeaderName = HeaderName::from_static(headers::RESERVATION);
 const PROMPT_TOKENS: HeaderName = HeaderName::from_static(headers::PROMPT_TOKENS);
 /// Set when the counters could not be reached and the document says to go on uncounted.

@@ -19,18 +19,23 @@ use error::Cause;
 use host::Spin;
 use http::Method;
 use http::request::Parts;
+use raw_http::{Call, ErrorCode, Request, Response};
 use reply::Reply;
-use spin_sdk::http::{FullBody, Request, Response};
-use spin_sdk::http_service;
+use spin_sdk::wasip3::exports::http::handler::Guest;
 
 const USAGE_PATH: &str = "/admin/usage";
 const REQUESTS_PATH: &str = "/admin/requests";
 const ADMIN_EVENTS_PATH: &str = "/admin/events";
 
-#[http_service]
-async fn handle(request: Request) -> Response<FullBody<Bytes>> {
-    let (head, body) = request.into_parts();
-    answer(&head, body).await.unwrap_or_else(|cause| Reply::error(&cause)).into_response()
+spin_sdk::wasip3::http::service::export!(UsageLogger);
+
+struct UsageLogger;
+
+impl Guest for UsageLogger {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        let (head, body) = Call::new(request).into_http()?.into_parts();
+        Ok(answer(&head, body).await.unwrap_or_else(|cause| Reply::error(&cause)).into_response())
+    }
 }
 
 async fn answer<B>(head: &Parts, body: B) -> Result<Reply, Cause>

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use raw_http::{Response, respond};
 
 use crate::error::Cause;
 
@@ -57,15 +57,12 @@ impl Reply {
     }
 
     /// The response, which goes out as one frame with its length.
-    pub fn into_response(self) -> Response<Full<Bytes>> {
+    pub fn into_response(self) -> Response {
         let Reply { status, mut headers, body } = self;
         if status != 204 {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
-        let mut response = Response::new(Full::new(body));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        *response.headers_mut() = headers;
-        response
+        respond(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &headers, body)
     }
 
     fn text(status: u16, content_type: &'static str, body: String) -> Self {
