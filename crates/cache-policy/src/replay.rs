@@ -9,6 +9,7 @@
 
 use crate::assemble::TEXTS;
 use crate::json::{Fields, Json, Object};
+use std::collections::BTreeSet;
 
 /// Longest piece of a text in one chunk, in bytes. The whole replay is one body, so smaller pieces would only cost.
 const MAX_PIECE_BYTES: usize = 256;
@@ -36,6 +37,7 @@ pub fn replay(completion: &[u8], include_usage: bool) -> Result<Vec<u8>, NotRepl
     let completion_fields = json.as_object().ok_or(NotReplayable::Malformed)?;
     let choices = completion_fields.get("choices").and_then(Json::as_array);
     let choices = choices.ok_or(NotReplayable::Malformed)?;
+    check_indices(choices)?;
     let mut stream = Stream::new(completion_fields, include_usage, completion.len());
     for (at, choice) in choices.iter().enumerate() {
         replay_choice(&mut stream, at, choice.as_object().ok_or(NotReplayable::Malformed)?)?;
@@ -126,6 +128,22 @@ impl Stream {
         }
         self.out.extend_from_slice(b"data: [DONE]\n\n");
     }
+}
+
+/// Two choices of one index would become one for whoever reads the stream, and beside a gap one would seem to be missing.
+fn check_indices(choices: &[Json<'_>]) -> Result<(), NotReplayable> {
+    let mut seen = BTreeSet::new();
+    let is_in_range = |index: u32| usize::try_from(index).is_ok_and(|index| index < choices.len());
+    for (at, choice) in choices.iter().enumerate() {
+        let index = match choice.as_object().and_then(|choice| choice.present("index")) {
+            Some(index) => index.as_u32(),
+            None => u32::try_from(at).ok(),
+        };
+        if !index.is_some_and(|index| is_in_range(index) && seen.insert(index)) {
+            return Err(NotReplayable::Malformed);
+        }
+    }
+    Ok(())
 }
 
 struct Choice<'c, 'a> {

@@ -230,6 +230,17 @@ fn a_choice_without_an_index_gets_its_place() {
 }
 
 #[test]
+fn choices_whose_indices_a_stream_would_confuse_are_not_replayed() {
+    let choice = |index: Value| json!({"index": index, "message": {"content": "x"}, "finish_reason": "stop"});
+    for indices in
+        [[json!(0), json!(0)], [json!(1), Value::Null], [json!(0), json!("1")], [json!(2), json!(0)]]
+    {
+        let completion = json!({"choices": indices.clone().map(choice)});
+        assert_eq!(replay_value(&completion, false), Err(NotReplayable::Malformed), "{indices:?}");
+    }
+}
+
+#[test]
 fn texts_are_cut_after_a_space_and_between_characters() {
     let long = |prefix: &str, letter: &str, letters: usize| format!("{prefix}{}", letter.repeat(letters));
     for (text, piece_bytes) in [

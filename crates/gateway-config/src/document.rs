@@ -78,12 +78,18 @@ fn parse<'d>(name: &str, text: &'d str, report: &Report) -> Option<DeTable<'d>> 
     if errors.is_empty() {
         return Some(root.into_inner());
     }
-    let more = errors.len().saturating_sub(SYNTAX_ERRORS_MAX);
-    for error in errors.into_iter().take(SYNTAX_ERRORS_MAX) {
+    let mut told: Vec<String> = Vec::new();
+    for error in errors {
         // The error's own `Display` would repeat the line, which may hold a secret.
         let (line, column) = position(text, error.span().map_or(text.len(), |span| span.start));
-        report.add(name, format!("line {line}, column {column}: not TOML: {}", error.message()));
+        let message = format!("line {line}, column {column}: not TOML: {}", error.message());
+        // The parser may trip more than once over the same byte.
+        if !told.contains(&message) {
+            told.push(message);
+        }
     }
+    let more = told.len().saturating_sub(SYNTAX_ERRORS_MAX);
+    told.into_iter().take(SYNTAX_ERRORS_MAX).for_each(|message| report.add(name, message));
     if more > 0 {
         report.add(name, format!("is not TOML in {more} more places"));
     }

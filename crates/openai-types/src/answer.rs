@@ -156,6 +156,10 @@ impl<'a> Answer<'a> {
     /// # Errors
     /// When it is not a JSON object of this shape.
     pub fn parse(json: &'a [u8]) -> Result<Self, serde_json::Error> {
+        // Serde would take an array of the fields' values as well.
+        if json.trim_ascii_start().first() != Some(&b'{') {
+            return Err(serde::de::Error::custom("not a JSON object"));
+        }
         serde_json::from_slice(json)
     }
 

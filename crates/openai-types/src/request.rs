@@ -41,7 +41,20 @@ pub struct ChatRequest<'a> {
     /// UTF-8 bytes of `messages` as they stand in the body.
     pub messages_bytes: usize,
     model_at: Range<usize>,
-    stream_options: Option<(&'a str, Range<usize>)>,
+    stream_options: OptionsAt,
+}
+
+/// Where `include_usage` stands, or would.
+#[derive(Debug)]
+enum OptionsAt {
+    /// There is no `stream_options`.
+    Absent,
+    /// `stream_options` is null, and stands here.
+    Null(Range<usize>),
+    /// An object without `include_usage`, which begins after its brace, here.
+    Begins { at: usize, is_empty: bool },
+    /// An object with it; its value stands here.
+    IncludeUsage { is_set: bool, value_at: Range<usize> },
 }
 
 impl<'a> ChatRequest<'a> {
@@ -70,15 +83,13 @@ impl<'a> ChatRequest<'a> {
             None | Some("false" | "null") => false,
             Some(_) => return Err(wrong("stream", "must be true or false")),
         };
-        let (mut include_usage, mut stream_options) = (false, None);
-        if let Some(raw) = fields.stream_options.filter(|raw| raw.get() != "null") {
-            let options: StreamOptions = serde_json::from_str(raw.get())
-                .map_err(|_| wrong("stream_options", "must be an object, `include_usage` true or false"))?;
-            include_usage = options.include_usage.unwrap_or(false);
-            stream_options = Some((raw.get(), range_of(body, raw)));
-        } else if let Some(raw) = fields.stream_options {
-            stream_options = Some(("null", range_of(body, raw)));
-        }
+        let stream_options = match fields.stream_options {
+            None => OptionsAt::Absent,
+            Some(raw) if raw.get() == "null" => OptionsAt::Null(range_of(body, raw)),
+            Some(raw) => options_at(body, raw)
+                .ok_or_else(|| wrong("stream_options", "must be an object, `include_usage` true or false"))?,
+        };
+        let include_usage = matches!(stream_options, OptionsAt::IncludeUsage { is_set: true, .. });
         Ok(ChatRequest {
             body,
             model,
@@ -119,19 +130,18 @@ impl<'a> ChatRequest<'a> {
     }
 
     fn ask_for_usage(&self) -> (Range<usize>, Cow<'_, str>) {
-        match &self.stream_options {
+        let (at, new) = match &self.stream_options {
             // The object is never empty, it has a model, so the comma is always right.
-            None => {
+            OptionsAt::Absent => {
                 let after_brace = self.body.iter().position(|&b| b == b'{').map_or(0, |at| at + 1);
-                (after_brace..after_brace, Cow::Borrowed(r#""stream_options":{"include_usage":true},"#))
+                (after_brace..after_brace, r#""stream_options":{"include_usage":true},"#)
             }
-            Some((raw, at)) => {
-                let mut options: serde_json::Map<String, serde_json::Value> =
-                    serde_json::from_str(raw).unwrap_or_default();
-                options.insert("include_usage".to_owned(), true.into());
-                (at.clone(), Cow::Owned(serde_json::Value::Object(options).to_string()))
-            }
-        }
+            OptionsAt::Null(at) => (at.clone(), r#"{"include_usage":true}"#),
+            OptionsAt::Begins { at, is_empty: true } => (*at..*at, r#""include_usage":true"#),
+            OptionsAt::Begins { at, is_empty: false } => (*at..*at, r#""include_usage":true,"#),
+            OptionsAt::IncludeUsage { value_at, .. } => (value_at.clone(), "true"),
+        };
+        (at, Cow::Borrowed(new))
     }
 }
 
@@ -139,8 +149,25 @@ impl<'a> ChatRequest<'a> {
 const MAX_MODEL_BYTES: usize = 256;
 
 #[derive(Deserialize)]
-struct StreamOptions {
-    include_usage: Option<bool>,
+struct StreamOptions<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    include_usage: Option<&'a RawValue>,
+}
+
+/// Reads `stream_options`; `None` when it is no object, or has another value than true, false or null.
+fn options_at(body: &[u8], raw: &RawValue) -> Option<OptionsAt> {
+    let inner = raw.get().strip_prefix('{')?;
+    let options: StreamOptions<'_> = serde_json::from_str(raw.get()).ok()?;
+    let Some(value) = options.include_usage else {
+        let at = range_of(body, raw).start + 1;
+        return Some(OptionsAt::Begins { at, is_empty: inner.trim_start().starts_with('}') });
+    };
+    let is_set = match value.get() {
+        "true" => true,
+        "false" | "null" => false,
+        _ => return None,
+    };
+    Some(OptionsAt::IncludeUsage { is_set, value_at: range_of(body, value) })
 }
 
 fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
@@ -204,7 +231,22 @@ mod tests {
             (
                 r#"{"model":"m","stream_options":{"other":1,"include_usage":false},"messages":[1],"stream":true}"#,
                 Some("n"),
-                r#"{"model":"n","stream_options":{"include_usage":true,"other":1},"messages":[1],"stream":true}"#,
+                r#"{"model":"n","stream_options":{"other":1,"include_usage":true},"messages":[1],"stream":true}"#,
+            ),
+            (
+                r#"{"model":"m","stream_options":{"x":[1.50,1e999]},"messages":[1],"stream":true}"#,
+                None,
+                r#"{"model":"m","stream_options":{"include_usage":true,"x":[1.50,1e999]},"messages":[1],"stream":true}"#,
+            ),
+            (
+                r#"{"model":"m","stream_options":{ },"messages":[1],"stream":true}"#,
+                None,
+                r#"{"model":"m","stream_options":{"include_usage":true },"messages":[1],"stream":true}"#,
+            ),
+            (
+                r#"{"model":"m","stream_options":{"include_usage":null,"x":1},"messages":[1],"stream":true}"#,
+                None,
+                r#"{"model":"m","stream_options":{"include_usage":true,"x":1},"messages":[1],"stream":true}"#,
             ),
             (
                 r#"{"model":"m","stream_options":{"include_usage":true},"messages":[1],"stream":true}"#,
@@ -238,6 +280,7 @@ mod tests {
             (r#"{"model":"m","messages":[1],"stream":"yes"}"#, Some("stream")),
             (r#"{"model":"m","messages":[1],"stream":1}"#, Some("stream")),
             (r#"{"model":"m","messages":[1],"stream_options":[1]}"#, Some("stream_options")),
+            (r#"{"model":"m","messages":[1],"stream_options":[true]}"#, Some("stream_options")),
             (
                 r#"{"model":"m","messages":[1],"stream_options":{"include_usage":"x"}}"#,
                 Some("stream_options"),
