@@ -38,6 +38,7 @@ impl Ledger {
             consumer: consumer.map(|c| c.id.clone()).unwrap_or_default(),
             team: consumer.and_then(|c| c.team.clone()).unwrap_or_default(),
             app: consumer.and_then(|c| c.app.clone()).unwrap_or_default(),
+            tags: consumer.map(|c| c.tags.clone()).unwrap_or_default(),
             ..UsageRecord::default()
         };
         Ledger {

@@ -1,18 +1,21 @@
 //! The platform: variables, the clock, standard output and error, SQLite.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gateway_config::{Problems, UsageConfig};
 use spin_sdk::sqlite::{self, Connection};
+use spin_sdk::time::sleep;
 use spin_sdk::variables;
-use usage::{Day, SCHEMA_VERSION, Statement, Value};
+use spin_sdk::wasip3::spawn;
+use usage::{Day, Statement, Value};
 
 use crate::error::Cause;
 use crate::platform::{DatabaseFailed, Platform};
+use crate::sweep::sweep;
 
 /// Label of the database in the manifest.
 const DATABASE: &str = "default";
@@ -45,8 +48,34 @@ async fn variable(name: &'static str) -> Result<String, Cause> {
 
 /// Today in UTC.
 pub fn today() -> Day {
+    Day::of_ms(now_ms()).unwrap_or(Day::LAST)
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).ok().and_then(Day::of_ms).unwrap_or(Day::LAST)
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Looks for old records after the answer was sent; each instance once in [`SWEEP_CHECK_MS`].
+///
+/// Whether a sweep is due is decided by the database, for all instances together. This only saves it the question.
+pub fn sweep_later(retain_days: u32) {
+    let now_ms = now_ms();
+    if NEXT_SWEEP_CHECK_MS.get() <= now_ms {
+        NEXT_SWEEP_CHECK_MS.set(now_ms.saturating_add(SWEEP_CHECK_MS));
+        spawn(async move { sweep(retain_days, now_ms, &Spin).await });
+    }
+}
+
+/// How soon a backlog is gone on with.
+const SWEEP_CHECK_MS: u64 = 60_000;
+/// Between two statements of a sweep: some batches' worth.
+const PAUSE: Duration = Duration::from_millis(20);
+
+thread_local! {
+    /// When this instance asks again whether a sweep is due: milliseconds since the Unix epoch.
+    static NEXT_SWEEP_CHECK_MS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Spin.
@@ -60,6 +89,10 @@ impl Platform for Spin {
             forget(&database);
         }
         rows
+    }
+
+    async fn pause(&self) {
+        sleep(PAUSE).await;
     }
 
     fn print(&self, line: &str) {
@@ -113,16 +146,9 @@ async fn prepare(connection: &Connection) -> Result<(), DatabaseFailed> {
         let statement = Statement { sql: pragma.to_owned(), parameters: Vec::new() };
         let _ = execute(connection, statement).await;
     }
-    for statement in usage::schema_statements() {
-        execute(connection, statement).await?;
-    }
-    let version = execute(connection, usage::schema_version_statement()).await?;
-    match version.first().and_then(|row| row.first()) {
-        Some(Value::Integer(SCHEMA_VERSION)) => Ok(()),
-        other => Err(DatabaseFailed(format!(
-            "the schema's version is {other:?}, and this build knows version {SCHEMA_VERSION} only"
-        ))),
-    }
+    usage::prepare(async |statement| execute(connection, statement).await)
+        .await
+        .map_err(|error| DatabaseFailed(error.to_string()))
 }
 
 async fn execute(connection: &Connection, statement: Statement) -> Result<Vec<Vec<Value>>, DatabaseFailed> {

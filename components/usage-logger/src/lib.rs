@@ -11,6 +11,7 @@ mod keep;
 mod platform;
 mod records;
 mod reply;
+mod sweep;
 
 use bytes::Bytes;
 use contracts::event::EVENTS_PATH;
@@ -43,9 +44,10 @@ where
     B: http_body::Body<Data = Bytes>,
 {
     let config = host::config().await?;
+    let sweep_later = |_: &Reply| host::sweep_later(config.retain_days);
     match (&head.method, head.uri.path()) {
-        (&Method::POST, RECORDS_PATH) => records::take(body, config, &Spin).await,
-        (&Method::POST, EVENTS_PATH) => events::take(body, config, &Spin).await,
+        (&Method::POST, RECORDS_PATH) => records::take(body, config, &Spin).await.inspect(sweep_later),
+        (&Method::POST, EVENTS_PATH) => events::take(body, config, &Spin).await.inspect(sweep_later),
         (&Method::GET, USAGE_PATH) => {
             admin_token::check(&head.headers, &host::admin_token().await?)?;
             admin::usage(head, host::today(), &Spin).await

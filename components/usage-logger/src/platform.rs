@@ -6,6 +6,8 @@ use usage::{Statement, Value};
 pub trait Platform {
     /// Runs one statement and returns its rows.
     async fn run(&self, statement: Statement) -> Result<Vec<Vec<Value>>, DatabaseFailed>;
+    /// Lets others to the database for a moment.
+    async fn pause(&self);
     /// Writes a line (with its line feed) to standard output, where usage records go.
     fn print(&self, line: &str);
     /// Writes a line (without line feed) to standard error, where the operator is told what went wrong.
@@ -15,3 +17,9 @@ pub trait Platform {
 /// Why the database did not do what it was asked, in its own words. For the log, not for answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseFailed(pub String);
+
+impl std::fmt::Display for DatabaseFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}

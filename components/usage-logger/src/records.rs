@@ -21,6 +21,9 @@ where
     let body = bounded_body::read(body, MAX_BODY_BYTES).await?;
     let mut records = usage::parse_batch(&body)?;
     usage::price_records(&mut records, &config.pricing);
+    if !config.user_ids {
+        records.iter_mut().for_each(|record| record.user.clear());
+    }
     let batch = Batch {
         what: "usage records",
         lines: records.iter().map(usage::json_line).collect(),
@@ -37,7 +40,6 @@ mod tests {
     use crate::platform::DatabaseFailed;
     use contracts::{Event, UsageRecord};
     use futures::executor::block_on;
-    use gateway_config::Pricing;
     use http_body_util::Full;
     use std::cell::RefCell;
     use usage::{Statement, Value};
@@ -55,6 +57,8 @@ mod tests {
             self.events.borrow_mut().push(format!("{verb} {} values", statement.parameters.len()));
             if self.database_fails { Err(DatabaseFailed("disk full".to_owned())) } else { Ok(vec![]) }
         }
+
+        async fn pause(&self) {}
 
         fn print(&self, line: &str) {
             let id = match serde_json::from_str::<Event>(line) {
@@ -77,7 +81,7 @@ mod tests {
 
     fn take_body(body: Vec<u8>, stdout: bool, database_fails: bool) -> (Result<u16, u16>, Vec<String>) {
         let fake = Fake { database_fails, ..Fake::default() };
-        let config = UsageConfig { pricing: Pricing::default(), stdout };
+        let config = UsageConfig { stdout, ..UsageConfig::default() };
         let reply = block_on(take(Full::new(Bytes::from(body)), &config, &fake));
         let status = reply.map(|reply| reply.status()).map_err(|cause| cause.to_api_error().status);
         (status, fake.events.into_inner())
@@ -87,9 +91,9 @@ mod tests {
     fn a_batch_is_printed_and_then_written_at_once() {
         assert_eq!(
             take_two(true, false),
-            (Ok(204), vec!["print a".to_owned(), "print b".to_owned(), "INSERT 46 values".to_owned()])
+            (Ok(204), vec!["print a".to_owned(), "print b".to_owned(), "INSERT 62 values".to_owned()])
         );
-        assert_eq!(take_two(false, false), (Ok(204), vec!["INSERT 46 values".to_owned()]));
+        assert_eq!(take_two(false, false), (Ok(204), vec!["INSERT 62 values".to_owned()]));
     }
 
     #[test]
@@ -121,6 +125,39 @@ mod tests {
     }
 
     #[test]
+    fn an_end_user_is_neither_printed_nor_written_if_the_document_says_so() {
+        struct Heard(RefCell<String>);
+        impl Platform for Heard {
+            async fn run(&self, statement: Statement) -> Result<Vec<Vec<Value>>, DatabaseFailed> {
+                self.0.borrow_mut().push_str(&format!("{statement:?}"));
+                Ok(vec![])
+            }
+
+            async fn pause(&self) {}
+
+            fn print(&self, line: &str) {
+                self.0.borrow_mut().push_str(line);
+            }
+
+            fn log(&self, line: &str) {
+                self.print(line);
+            }
+        }
+        let record = UsageRecord {
+            record_id: "a".to_owned(),
+            user: "ann@example.org".to_owned(),
+            ..UsageRecord::default()
+        };
+        for (user_ids, times) in [(true, 2), (false, 0)] {
+            let heard = Heard(RefCell::default());
+            let config = UsageConfig { user_ids, ..UsageConfig::default() };
+            let body = Bytes::from(serde_json::to_vec(&[&record]).unwrap());
+            block_on(take(Full::new(body), &config, &heard)).unwrap();
+            assert_eq!(heard.0.into_inner().matches("ann@example.org").count(), times, "{user_ids}");
+        }
+    }
+
+    #[test]
     fn events_are_kept_by_the_same_rules() {
         let event = |id: &str| {
             format!(
@@ -129,7 +166,7 @@ mod tests {
         };
         let take = |body: String, stdout, database_fails| {
             let fake = Fake { database_fails, ..Fake::default() };
-            let config = UsageConfig { pricing: Pricing::default(), stdout };
+            let config = UsageConfig { stdout, ..UsageConfig::default() };
             let reply = block_on(events::take(Full::new(Bytes::from(body)), &config, &fake));
             let status = reply.map(|reply| reply.status()).map_err(|cause| cause.to_api_error().status);
             (status, fake.events.into_inner())

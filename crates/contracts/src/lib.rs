@@ -11,4 +11,4 @@ pub mod origins;
 pub mod record;
 
 pub use event::Event;
-pub use record::{CacheOutcome, Outcome, UsageRecord};
+pub use record::{CacheOutcome, Outcome, RetriedUsage, UsageRecord};

@@ -5,6 +5,15 @@ use serde::{Deserialize, Serialize};
 /// `POST` to `usage-logger`: a JSON array of at most [`crate::limiter::MAX_BATCH`] [`UsageRecord`]s; 204.
 pub const RECORDS_PATH: &str = "/records";
 
+/// Most tags, and most observed limits, that are kept of one record.
+pub const MAX_NAMES: usize = 64;
+/// Most entries that [`UsageRecord::retried_usage`] may have.
+pub const MAX_RETRIED: usize = 64;
+/// Longest [`UsageRecord::route`] that is kept, in bytes of UTF-8.
+pub const MAX_ROUTE_BYTES: usize = 512;
+/// Longest [`UsageRecord::user`] that is kept, in bytes of UTF-8.
+pub const MAX_USER_BYTES: usize = 128;
+
 /// Who asked for what, who answered, what it took and what it cost.
 ///
 /// Tokens are the provider's own where it gave any; else they are counted by us and `estimated` is true. Money is
@@ -26,8 +35,24 @@ pub struct UsageRecord {
     /// App of the consumer, or empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub app: String,
+    /// Tags of the consumer; at most [`MAX_NAMES`] are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The client's own end user, as the request's `user` names it; or empty. It may name a person: the document can
+    /// have it dropped. At most [`MAX_USER_BYTES`] are kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user: String,
     /// Public model name that the client asked for; empty when the request could not be understood.
     pub model: String,
+    /// Pool that answered, or the last one tried; empty when none was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pool: String,
+    /// How the pool was decided on, in the router's words; at most [`MAX_ROUTE_BYTES`] are kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub route: String,
+    /// Names of the limits that only observe and would have refused this request; at most [`MAX_NAMES`] are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<String>,
     /// Deployment that answered (`backend/upstream-model`), or the last one tried; empty when none was.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub deployment: String,
@@ -52,15 +77,30 @@ pub struct UsageRecord {
     pub cached_tokens: u64,
     /// Part of `completion_tokens` spent on reasoning.
     pub reasoning_tokens: u64,
-    /// True when the provider gave no usage and we counted.
+    /// What attempts took that generated something and then failed, before the one that `deployment` names; none of it
+    /// is in the figures above. At most [`MAX_RETRIED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retried_usage: Vec<RetriedUsage>,
+    /// True when a provider gave no usage and we counted, for the answer or for an attempt before it.
     pub estimated: bool,
-    /// Cost in nano-dollars by the document's prices, filled in by `usage-logger`; `None` when the model has no price.
-    /// Zero is a price.
+    /// Cost in nano-dollars by the document's prices, failed attempts included, filled in by `usage-logger`; `None` when
+    /// a model has no price. Zero is a price.
     pub cost_nano_usd: Option<u64>,
     /// From the request's arrival to the last byte handed on, in milliseconds.
     pub latency_ms: u64,
     /// From the request's arrival to the first content of the answer, in milliseconds; `None` when there was none.
     pub ttft_ms: Option<u64>,
+}
+
+/// What one failed attempt took.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetriedUsage {
+    /// Deployment that was asked, whose price counts (`backend/upstream-model`).
+    pub deployment: String,
+    /// Tokens in the prompt that it was sent.
+    pub prompt_tokens: u64,
+    /// Tokens that it generated before it failed.
+    pub completion_tokens: u64,
 }
 
 /// What became of a request.

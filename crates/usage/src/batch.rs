@@ -4,9 +4,11 @@
 //! Accepts whatever a client or a provider can cause (long names, absurd token counts): one tenant's odd request must not
 //! cost its neighbours in the batch their records.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use contracts::event::What;
+use contracts::record::{MAX_NAMES, MAX_RETRIED, MAX_ROUTE_BYTES, MAX_USER_BYTES};
 use contracts::{Event, UsageRecord, limiter::MAX_BATCH};
 use serde::de::DeserializeOwned;
 
@@ -78,8 +80,10 @@ trait Item: DeserializeOwned {
     const ID: &'static str;
     fn id(&self) -> &str;
     fn at_ms(&self) -> u64;
-    /// The texts that are cut short; not the id, for cut short, two ids could become one.
-    fn texts(&mut self) -> Vec<&mut String>;
+    /// Entries of one of its lists, by the list's name, of which there may be [`MAX_RETRIED`].
+    fn list(&self) -> (&'static str, usize);
+    /// Cuts short what is long; not the id, for cut short, two ids could become one.
+    fn shorten(&mut self);
 }
 
 impl Item for UsageRecord {
@@ -94,9 +98,23 @@ impl Item for UsageRecord {
         self.at_ms
     }
 
-    fn texts(&mut self) -> Vec<&mut String> {
-        let UsageRecord { request_id, consumer, team, app, model, deployment, error_code, .. } = self;
-        vec![request_id, consumer, team, app, model, deployment, error_code]
+    fn list(&self) -> (&'static str, usize) {
+        // Cut short, it would lose money.
+        ("retried_usage", self.retried_usage.len())
+    }
+
+    fn shorten(&mut self) {
+        let UsageRecord { request_id, consumer, team, app, model, pool, deployment, error_code, .. } = self;
+        for text in [request_id, consumer, team, app, model, pool, deployment, error_code] {
+            cut(text, MAX_TEXT_BYTES);
+        }
+        cut(&mut self.route, MAX_ROUTE_BYTES);
+        cut(&mut self.user, MAX_USER_BYTES);
+        shorten_names(&mut self.tags);
+        shorten_names(&mut self.observed);
+        for retried in &mut self.retried_usage {
+            cut(&mut retried.deployment, MAX_TEXT_BYTES);
+        }
     }
 }
 
@@ -112,15 +130,35 @@ impl Item for Event {
         self.at_ms
     }
 
-    fn texts(&mut self) -> Vec<&mut String> {
+    fn list(&self) -> (&'static str, usize) {
+        ("", 0)
+    }
+
+    fn shorten(&mut self) {
         let Event { request_id, team, limit, counter, what, .. } = self;
-        let mut texts = vec![request_id, team, limit, counter];
+        for text in [request_id, team, limit, counter] {
+            cut(text, MAX_TEXT_BYTES);
+        }
         match what {
             What::Alert(_) => {}
-            What::Audit(audit) => texts.extend([&mut audit.by, &mut audit.address]),
+            What::Audit(audit) => {
+                [&mut audit.by, &mut audit.address].into_iter().for_each(|t| cut(t, MAX_TEXT_BYTES))
+            }
         }
-        texts
     }
+}
+
+fn cut(text: &mut String, max_bytes: usize) {
+    text.truncate(text.floor_char_boundary(max_bytes));
+}
+
+/// Each name once and none empty, so that a record counts once under each; then the first [`MAX_NAMES`].
+fn shorten_names(names: &mut Vec<String>) {
+    names.iter_mut().for_each(|name| cut(name, MAX_TEXT_BYTES));
+    let mut seen = HashSet::new();
+    let mut kept = std::mem::take(names);
+    kept.retain(|name| !name.is_empty() && seen.len() < MAX_NAMES && seen.insert(name.clone()));
+    *names = kept;
 }
 
 fn parse<T: Item>(body: &[u8]) -> Result<Vec<T>, BatchError> {
@@ -134,9 +172,7 @@ fn parse<T: Item>(body: &[u8]) -> Result<Vec<T>, BatchError> {
     if !problems.is_empty() {
         return Err(BatchError::Invalid(problems));
     }
-    for text in items.iter_mut().flat_map(Item::texts) {
-        text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
-    }
+    items.iter_mut().for_each(Item::shorten);
     Ok(items)
 }
 
@@ -148,12 +184,15 @@ fn problems<T: Item>(index: usize, item: &T) -> impl Iterator<Item = ItemProblem
         _ => Some(problem(T::ID, "is longer than 256 bytes")),
     };
     let at_ms = Day::of_ms(item.at_ms()).is_none().then(|| problem("at_ms", "is after the year 9999"));
-    id.into_iter().chain(at_ms)
+    let (list, entries) = item.list();
+    let list = (entries > MAX_RETRIED).then(|| problem(list, "has more than 64 entries"));
+    id.into_iter().chain(at_ms).chain(list)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use contracts::RetriedUsage;
 
     fn body(records: &[UsageRecord]) -> Vec<u8> {
         serde_json::to_vec(records).unwrap()
@@ -207,6 +246,30 @@ mod tests {
         let kept = parse_batch(&body(&[long, record("neighbour")])).unwrap();
         assert_eq!(kept[0].model, "m".repeat(255));
         assert_eq!(kept.len(), 2);
+    }
+
+    #[test]
+    fn each_text_and_list_is_kept_up_to_its_own_length() {
+        let long = "x".repeat(600);
+        let names: Vec<_> = (0..70).flat_map(|n| [n.to_string(), n.to_string(), String::new()]).collect();
+        let sent = UsageRecord {
+            pool: long.clone(),
+            route: long.clone(),
+            user: long.clone(),
+            tags: names.clone(),
+            observed: [vec![long.clone(), format!("{long}y")], names].concat(),
+            retried_usage: vec![RetriedUsage { deployment: long, ..RetriedUsage::default() }; 64],
+            ..record("r")
+        };
+        let kept = parse_batch(&body(std::slice::from_ref(&sent))).unwrap().remove(0);
+        assert_eq!((kept.pool.len(), kept.route.len(), kept.user.len()), (256, 512, 128));
+        assert_eq!(kept.tags, (0..64).map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!((kept.observed.len(), kept.observed[0].len(), &*kept.observed[1]), (64, 256, "0"));
+        assert_eq!((kept.retried_usage.len(), kept.retried_usage[0].deployment.len()), (64, 256));
+
+        let retried_usage = vec![RetriedUsage::default(); 65];
+        let error = parse_batch(&body(&[UsageRecord { retried_usage, ..sent }])).unwrap_err();
+        assert_eq!(error.to_string(), "records[0].retried_usage has more than 64 entries");
     }
 
     #[test]

@@ -11,16 +11,26 @@ const TOKENS_PER_PRICE: u128 = 1_000_000;
 
 /// Sets the cost of each record, replacing whatever cost it arrived with.
 ///
-/// A cache hit and a refused request cost 0. Anything else costs what its tokens cost, or `None` (unknown) when the
-/// document gives no price for its model and deployment.
+/// The answer of a cache hit and a refusal cost 0. Anything else costs what its tokens cost, or `None` (unknown) when the
+/// document gives no price for its model and deployment. Attempts that failed midway are added, each at the price of its
+/// own deployment; if one of those is unknown, so is the whole.
 pub fn price_records(records: &mut [UsageRecord], pricing: &Pricing) {
     for record in records {
-        record.cost_nano_usd = match (record.cache, record.outcome) {
+        let answer = match (record.cache, record.outcome) {
             (CacheOutcome::Exact, _) | (_, Outcome::Refused) => Some(0),
             (CacheOutcome::Bypass | CacheOutcome::Miss, _) => {
                 pricing.price(&record.model, &record.deployment).map(|price| cost_nano_usd(price, record))
             }
         };
+        record.cost_nano_usd = record.retried_usage.iter().fold(answer, |sum, retried| {
+            let attempt = UsageRecord {
+                prompt_tokens: retried.prompt_tokens,
+                completion_tokens: retried.completion_tokens,
+                ..UsageRecord::default()
+            };
+            let price = pricing.price(&record.model, &retried.deployment)?;
+            Some(sum?.saturating_add(cost_nano_usd(price, &attempt)))
+        });
     }
 }
 
@@ -46,6 +56,7 @@ pub(crate) fn usd(nano_usd: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use contracts::RetriedUsage;
 
     /// 2.50, 1.25 and 10 dollars per million tokens.
     const PRICE: Price = Price {
@@ -130,6 +141,44 @@ mod tests {
             let mut records = [record(model, cache, outcome)];
             price_records(&mut records, &pricing);
             assert_eq!(records[0].cost_nano_usd, cost_nano_usd, "{model} {cache:?} {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn attempts_that_failed_midway_are_paid_at_their_own_price() {
+        let document = "[pricing.\"gpt-4o\"]\nprompt_usd_per_million = 2.5\ncompletion_usd_per_million = 10\n\
+                        [pricing.\"eu/gpt-4o\"]\nprompt_usd_per_million = 3\ncompletion_usd_per_million = 12\n\
+                        [pricing.\"eu/other\"]\nprompt_usd_per_million = 3\ncompletion_usd_per_million = 12";
+        let pricing = gateway_config::UsageConfig::parse(document).unwrap().pricing;
+        let retried = |deployment: &str| RetriedUsage {
+            deployment: deployment.to_owned(),
+            prompt_tokens: 1_000,
+            completion_tokens: 10,
+        };
+        let (us, eu) = (retried("us/gpt-4o"), retried("eu/gpt-4o"));
+        for (model, deployment, cache, retried_usage, cost_nano_usd) in [
+            ("gpt-4o", "us/gpt-4o", CacheOutcome::Miss, vec![us.clone()], Some(3_000_000 + 2_600_000)),
+            ("gpt-4o", "us/gpt-4o", CacheOutcome::Miss, vec![eu.clone()], Some(3_000_000 + 3_120_000)),
+            (
+                "gpt-4o",
+                "us/gpt-4o",
+                CacheOutcome::Miss,
+                vec![us, eu.clone()],
+                Some(3_000_000 + 2_600_000 + 3_120_000),
+            ),
+            ("gpt-4o", "us/gpt-4o", CacheOutcome::Exact, vec![eu.clone()], Some(3_120_000)),
+            ("other", "eu/other", CacheOutcome::Miss, vec![retried("us/other")], None), // an attempt without a price
+            ("other", "us/other", CacheOutcome::Miss, vec![retried("eu/other")], None), // an answer without a price
+        ] {
+            let mut records = [UsageRecord {
+                model: model.to_owned(),
+                deployment: deployment.to_owned(),
+                cache,
+                retried_usage,
+                ..tokens(1_000, 0, 50)
+            }];
+            price_records(&mut records, &pricing);
+            assert_eq!(records[0].cost_nano_usd, cost_nano_usd, "{:?}", records[0]);
         }
     }
 

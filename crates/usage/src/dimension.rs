@@ -17,11 +17,19 @@ pub enum Dimension {
     Day,
     /// What became of the request.
     Outcome,
+    /// Pool that answered.
+    Pool,
+    /// How the pool was decided on.
+    Route,
+    /// The client's own end user.
+    User,
+    /// Each tag of the consumer: a request counts under every one, and under the empty name when there is none.
+    Tag,
 }
 
 impl Dimension {
     /// Every dimension.
-    pub const ALL: [Dimension; 7] = [
+    pub const ALL: [Dimension; 11] = [
         Dimension::Team,
         Dimension::App,
         Dimension::Consumer,
@@ -29,9 +37,13 @@ impl Dimension {
         Dimension::Deployment,
         Dimension::Day,
         Dimension::Outcome,
+        Dimension::Pool,
+        Dimension::Route,
+        Dimension::User,
+        Dimension::Tag,
     ];
 
-    /// Its name in queries, answers and the database.
+    /// Its name in queries and answers.
     pub fn as_str(self) -> &'static str {
         match self {
             Dimension::Team => "team",
@@ -41,6 +53,18 @@ impl Dimension {
             Dimension::Deployment => "deployment",
             Dimension::Day => "day",
             Dimension::Outcome => "outcome",
+            Dimension::Pool => "pool",
+            Dimension::Route => "route",
+            Dimension::User => "user",
+            Dimension::Tag => "tag",
+        }
+    }
+
+    /// The SQL of its value; for a tag, `one_tag` is the record's list.
+    pub(crate) fn column(self) -> &'static str {
+        match self {
+            Dimension::Tag => "coalesce(one_tag.value, '')",
+            column => column.as_str(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::day::Day;
 use crate::dimension::{Dimension, group_by_form, parse_group_by};
+use crate::filters::{Filters, known};
 use crate::parameters::{Parameters, QueryError};
 use crate::sql::{Statement, Value};
 
@@ -11,38 +12,7 @@ pub const MAX_ROWS: usize = 10_000;
 /// Days before today where a query without `from` begins: 30 days, today included.
 const DEFAULT_DAYS_BACK: u32 = 29;
 
-const KNOWN: [&str; 8] = ["from", "to", "group_by", "team", "app", "model", "consumer", "format"];
-
-/// Which records are meant: those that match every value given. An empty value matches records without one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filters {
-    /// Team of the consumer.
-    pub team: Option<String>,
-    /// App of the consumer.
-    pub app: Option<String>,
-    /// Public model name.
-    pub model: Option<String>,
-    /// Consumer id.
-    pub consumer: Option<String>,
-}
-
-impl Filters {
-    pub(crate) fn take(parameters: &mut Parameters) -> Self {
-        Filters {
-            team: parameters.take("team"),
-            app: parameters.take("app"),
-            model: parameters.take("model"),
-            consumer: parameters.take("consumer"),
-        }
-    }
-
-    /// The values given, by column.
-    pub(crate) fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        [("team", &self.team), ("app", &self.app), ("model", &self.model), ("consumer", &self.consumer)]
-            .into_iter()
-            .filter_map(|(column, value)| Some((column, value.as_deref()?)))
-    }
-}
+const KNOWN: [&str; 4] = ["from", "to", "group_by", "format"];
 
 /// The form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,16 +84,22 @@ impl UsageQuery {
             .take_parsed("format", "json or csv", Format::parse)
             .unwrap_or_else(|| Format::accepted(accept));
         let filters = Filters::take(&mut parameters);
-        parameters.finish(UsageQuery { from, to, group_by, filters, format }, &KNOWN)
+        parameters.finish(UsageQuery { from, to, group_by, filters, format }, &known(&KNOWN))
     }
 
     /// The statement whose rows [`crate::UsageReport::from_rows`] reads: at most [`MAX_ROWS`] and one more.
     pub fn statement(&self) -> Statement {
-        let mut columns: Vec<String> = self.group_by.iter().map(|d| d.as_str().to_owned()).collect();
+        let mut columns: Vec<String> = self.group_by.iter().map(|d| d.column().to_owned()).collect();
         columns.push("count(*)".to_owned());
-        for column in
-            ["prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "cost_nano_usd"]
-        {
+        for column in [
+            "prompt_tokens",
+            "completion_tokens",
+            "cached_tokens",
+            "reasoning_tokens",
+            "retried_prompt_tokens",
+            "retried_completion_tokens",
+            "cost_nano_usd",
+        ] {
             // Halves of 32 bits, put together by the reader: SQLite's sum() fails above 2^63, and one absurd figure
             // from a provider must not take every report with it that it appears in.
             columns.push(format!("coalesce(sum({column} >> 32), 0)"));
@@ -139,20 +115,23 @@ impl UsageQuery {
             columns.push(format!("coalesce(sum({condition}), 0)"));
         }
 
-        let mut conditions = "at_ms >= ? AND at_ms < ?".to_owned();
+        let mut conditions = vec!["at_ms >= ?".to_owned(), "at_ms < ?".to_owned()];
         let mut parameters = vec![Value::Integer(self.from.start_ms()), Value::Integer(self.to.end_ms())];
-        for (column, value) in self.filters.given() {
-            conditions.push_str(&format!(" AND {column} = ?"));
-            parameters.push(Value::Text(value.to_owned()));
-        }
+        self.filters.apply(&mut conditions, &mut parameters);
         parameters.push(Value::count(MAX_ROWS as u64 + 1));
 
-        let keys = self.group_by.iter().map(|d| d.as_str()).collect::<Vec<_>>().join(", ");
+        // By position: a name could mean a column of the table as well.
+        let keys = (1..=self.group_by.len()).map(|key| key.to_string()).collect::<Vec<_>>().join(", ");
         let grouping =
             if keys.is_empty() { String::new() } else { format!(" GROUP BY {keys} ORDER BY {keys}") };
-        let columns = columns.join(", ");
+        let tags = if self.group_by.contains(&Dimension::Tag) {
+            " LEFT JOIN json_each(usage_records.tags) AS one_tag"
+        } else {
+            ""
+        };
+        let (columns, conditions) = (columns.join(", "), conditions.join(" AND "));
         Statement {
-            sql: format!("SELECT {columns} FROM usage_records WHERE {conditions}{grouping} LIMIT ?"),
+            sql: format!("SELECT {columns} FROM usage_records{tags} WHERE {conditions}{grouping} LIMIT ?"),
             parameters,
         }
     }
@@ -161,6 +140,7 @@ impl UsageQuery {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filters::Field;
 
     fn parse(query: &str) -> Result<UsageQuery, QueryError> {
         UsageQuery::parse(query, "", Day::parse("2026-11-30").unwrap())
@@ -189,10 +169,11 @@ mod tests {
         assert_eq!(
             query.filters,
             Filters {
-                team: Some("R&D".to_owned()),
-                app: None,
-                model: Some("gpt-4o mini".to_owned()),
-                consumer: Some(String::new()),
+                given: vec![
+                    (Field::Team, "R&D".to_owned()),
+                    (Field::Model, "gpt-4o mini".to_owned()),
+                    (Field::Consumer, String::new()),
+                ]
             }
         );
         assert_eq!(parse("group_by=").unwrap().group_by, []);
@@ -210,10 +191,13 @@ mod tests {
             (
                 "group_by=tenant",
                 "group_by: is \"tenant\"; must be empty, or a comma-separated list of team, app, consumer, model, \
-                 deployment, day, outcome, each at most once",
+                 deployment, day, outcome, pool, route, user, tag, each at most once",
             ),
             ("team=a&team=a", "team: is given more than once"),
-            ("x=1", "x: is unknown; known are from, to, group_by, team, app, model, consumer, format"),
+            (
+                "x=1",
+                "x: is unknown; known are from, to, group_by, format, team, app, model, consumer, user, pool, route, tag, observed",
+            ),
         ] {
             assert_eq!(parse(query).unwrap_err().to_string(), message, "{query}");
         }
@@ -239,10 +223,12 @@ mod tests {
 
     #[test]
     fn a_value_from_the_request_never_becomes_sql() {
-        let query = parse("team=%27%3B+DROP+TABLE+usage_records%3B--").unwrap();
-        let statement = query.statement();
-        assert!(!statement.sql.contains("DROP"));
-        assert!(statement.parameters.contains(&Value::Text("'; DROP TABLE usage_records;--".to_owned())));
-        assert_eq!(statement.sql.matches('?').count(), statement.parameters.len());
+        for field in Field::ALL {
+            let query = parse(&format!("{}=%27%3B+DROP+TABLE+usage_records%3B--", field.as_str())).unwrap();
+            let statement = query.statement();
+            assert!(!statement.sql.contains("DROP"));
+            assert!(statement.parameters.contains(&Value::Text("'; DROP TABLE usage_records;--".to_owned())));
+            assert_eq!(statement.sql.matches('?').count(), statement.parameters.len());
+        }
     }
 }

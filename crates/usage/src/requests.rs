@@ -3,8 +3,9 @@
 use contracts::UsageRecord;
 use serde::Serialize;
 
+use crate::filters::{Filters, known};
 use crate::parameters::{Parameters, QueryError};
-use crate::query::Filters;
+
 use crate::row::{record_from, select_list};
 use crate::sql::{RowError, Statement, Value};
 use crate::view::RecordView;
@@ -13,7 +14,7 @@ use crate::view::RecordView;
 pub const MAX_LIMIT: u32 = 1_000;
 
 const DEFAULT_LIMIT: u32 = 100;
-const KNOWN: [&str; 5] = ["limit", "team", "app", "model", "consumer"];
+const KNOWN: [&str; 1] = ["limit"];
 
 /// Which records the operator wants to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,17 +34,14 @@ impl RequestsQuery {
         let mut parameters = Parameters::of(query);
         let limit = take_limit(&mut parameters);
         let filters = Filters::take(&mut parameters);
-        parameters.finish(RequestsQuery { limit, filters }, &KNOWN)
+        parameters.finish(RequestsQuery { limit, filters }, &known(&KNOWN))
     }
 
     /// The statement whose rows [`RequestList::from_rows`] reads: the newest first; within one millisecond, by id.
     pub fn statement(&self) -> Statement {
         let mut conditions: Vec<String> = Vec::new();
         let mut parameters = Vec::new();
-        for (column, value) in self.filters.given() {
-            conditions.push(format!("{column} = ?"));
-            parameters.push(Value::Text(value.to_owned()));
-        }
+        self.filters.apply(&mut conditions, &mut parameters);
         parameters.push(Value::count(u64::from(self.limit)));
         let filter = if conditions.is_empty() {
             String::new()

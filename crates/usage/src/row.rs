@@ -1,22 +1,18 @@
-//! The table `usage_records`: its schema, and a record as a row of it, both ways.
+//! A record as a row of the table `usage_records`, both ways.
 //!
 //! One row per request. A row is never changed. Its key is `(at_ms, record_id)`: the router's own id of the record, never the
 //! request id, which a client may choose and repeat. The key begins with the time, and the table is stored in key order (`WITHOUT ROWID`): writing appends, and
 //! reading a range of days or the newest records is one sequential scan.
 
-use contracts::{CacheOutcome, Outcome, UsageRecord};
+use contracts::{CacheOutcome, Outcome, RetriedUsage, UsageRecord};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::day::Day;
-use crate::event_row;
 use crate::sql::{Cells, MAX_PARAMETERS, RowError, Statement, Value, wrong};
 
-/// Version of the schema below, kept in the table `usage_schema`.
-///
-/// A table rather than `PRAGMA user_version`, which a remote libSQL may refuse.
-pub const SCHEMA_VERSION: i64 = 1;
-
 /// The columns of a record, in the order in which they are written and read. `day` comes on top: it follows from `at_ms`.
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 30] = [
     "record_id",
     "request_id",
     "at_ms",
@@ -39,6 +35,14 @@ const COLUMNS: [&str; 22] = [
     "cost_nano_usd",
     "latency_ms",
     "ttft_ms",
+    "tags",
+    "user",
+    "pool",
+    "route",
+    "observed",
+    "retried_usage",
+    "retried_prompt_tokens",
+    "retried_completion_tokens",
 ];
 
 const MAX_ROWS_PER_INSERT: usize = MAX_PARAMETERS / (COLUMNS.len() + 1);
@@ -46,56 +50,9 @@ const MAX_ROWS_PER_INSERT: usize = MAX_PARAMETERS / (COLUMNS.len() + 1);
 // A batch as the contract allows it is one statement, and so is written whole or not at all.
 const _: () = assert!(contracts::limiter::MAX_BATCH <= MAX_ROWS_PER_INSERT);
 
-const CREATE_RECORDS: &str = "\
-CREATE TABLE IF NOT EXISTS usage_records (
-    record_id TEXT NOT NULL,
-    request_id TEXT NOT NULL,
-    at_ms INTEGER NOT NULL,
-    consumer TEXT NOT NULL,
-    team TEXT NOT NULL,
-    app TEXT NOT NULL,
-    model TEXT NOT NULL,
-    deployment TEXT NOT NULL,
-    attempts INTEGER NOT NULL,
-    stream INTEGER NOT NULL,
-    status INTEGER NOT NULL,
-    outcome TEXT NOT NULL,
-    error_code TEXT NOT NULL,
-    cache TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL,
-    completion_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL,
-    reasoning_tokens INTEGER NOT NULL,
-    estimated INTEGER NOT NULL,
-    cost_nano_usd INTEGER,
-    latency_ms INTEGER NOT NULL,
-    ttft_ms INTEGER,
-    day TEXT NOT NULL,
-    PRIMARY KEY (at_ms, record_id)
-) WITHOUT ROWID";
-
-/// Creates what is missing, in order. Safe to run again, and by several instances at once.
-pub fn schema_statements() -> [Statement; 6] {
-    let [create_events, index_events] = event_row::CREATE;
-    [
-        CREATE_RECORDS,
-        create_events,
-        index_events,
-        "CREATE INDEX IF NOT EXISTS usage_records_by_team ON usage_records (team, at_ms)",
-        "CREATE TABLE IF NOT EXISTS usage_schema (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), version INTEGER NOT NULL)",
-        "INSERT INTO usage_schema (only_row, version) VALUES (1, 1) ON CONFLICT DO NOTHING",
-    ]
-    .map(Statement::plain)
-}
-
-/// One row, one integer: the schema's version, to compare with [`SCHEMA_VERSION`].
-pub fn schema_version_statement() -> Statement {
-    Statement::plain("SELECT version FROM usage_schema")
-}
-
 /// Writes records; one that is already there is left as it is.
 ///
-/// One statement for up to 1,424 records, so for any batch that [`crate::parse_batch`] accepts; none for no records.
+/// One statement for up to 1,057 records, so for any batch that [`crate::parse_batch`] accepts; none for no records.
 pub fn insert_statements(records: &[UsageRecord]) -> Vec<Statement> {
     let row = format!("({}?)", "?,".repeat(COLUMNS.len()));
     records
@@ -118,6 +75,13 @@ pub(crate) fn select_list() -> String {
 
 fn values(record: &UsageRecord) -> [Value; COLUMNS.len() + 1] {
     let text = |text: &str| Value::Text(text.to_owned());
+    // Strings and numbers: serialising cannot fail; an empty text is found out when it is read.
+    fn list<T: Serialize>(list: &[T]) -> Value {
+        Value::Text(serde_json::to_string(list).unwrap_or_default())
+    }
+    let retried = |tokens: fn(&RetriedUsage) -> u64| {
+        Value::count(record.retried_usage.iter().map(tokens).fold(0, u64::saturating_add))
+    };
     // An instant without a day cannot pass `parse_batch`.
     let day = Day::of_ms(record.at_ms).map(|day| day.to_string()).unwrap_or_default();
     [
@@ -143,6 +107,14 @@ fn values(record: &UsageRecord) -> [Value; COLUMNS.len() + 1] {
         record.cost_nano_usd.map_or(Value::Null, Value::count),
         Value::count(record.latency_ms),
         record.ttft_ms.map_or(Value::Null, Value::count),
+        list(&record.tags),
+        text(&record.user),
+        text(&record.pool),
+        text(&record.route),
+        list(&record.observed),
+        list(&record.retried_usage),
+        retried(|attempt| attempt.prompt_tokens),
+        retried(|attempt| attempt.completion_tokens),
         Value::Text(day),
     ]
 }
@@ -150,7 +122,7 @@ fn values(record: &UsageRecord) -> [Value; COLUMNS.len() + 1] {
 /// Reads a row of [`select_list`].
 pub(crate) fn record_from(row: Vec<Value>) -> Result<UsageRecord, RowError> {
     let mut cells = Cells::new(row);
-    Ok(UsageRecord {
+    let record = UsageRecord {
         record_id: cells.text("record_id")?,
         request_id: cells.text("request_id")?,
         at_ms: cells.number("at_ms")?,
@@ -173,7 +145,22 @@ pub(crate) fn record_from(row: Vec<Value>) -> Result<UsageRecord, RowError> {
         cost_nano_usd: cells.optional_number("cost_nano_usd")?,
         latency_ms: cells.number("latency_ms")?,
         ttft_ms: cells.optional_number("ttft_ms")?,
-    })
+        tags: list(&mut cells, "tags")?,
+        user: cells.text("user")?,
+        pool: cells.text("pool")?,
+        route: cells.text("route")?,
+        observed: list(&mut cells, "observed")?,
+        retried_usage: list(&mut cells, "retried_usage")?,
+    };
+    // The sums of a list that was just read.
+    cells.number::<u64>("retried_prompt_tokens")?;
+    cells.number::<u64>("retried_completion_tokens")?;
+    Ok(record)
+}
+
+fn list<T: DeserializeOwned>(cells: &mut Cells, column: &'static str) -> Result<Vec<T>, RowError> {
+    let text = cells.text(column)?;
+    serde_json::from_str(&text).map_err(|_| wrong(column, "a list as JSON", Some(&Value::Text(text))))
 }
 
 fn outcome(text: &str) -> Result<Outcome, RowError> {
@@ -197,11 +184,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schema_writes_the_version_that_this_build_expects() {
-        assert!(schema_statements().iter().any(|s| s.sql.contains(&format!("VALUES (1, {SCHEMA_VERSION})"))));
-    }
-
-    #[test]
     fn a_statement_never_holds_more_parameters_than_sqlite_takes() {
         let records = vec![UsageRecord::default(); 2 * MAX_ROWS_PER_INSERT + 1];
         let sizes: Vec<_> = insert_statements(&records)
@@ -211,7 +193,7 @@ mod tests {
                 statement.parameters.len()
             })
             .collect();
-        assert_eq!(sizes, [MAX_ROWS_PER_INSERT * 23, MAX_ROWS_PER_INSERT * 23, 23]);
+        assert_eq!(sizes, [MAX_ROWS_PER_INSERT * 31, MAX_ROWS_PER_INSERT * 31, 31]);
         assert!(sizes.iter().all(|size| *size <= MAX_PARAMETERS));
         assert_eq!(insert_statements(&[]), []);
     }

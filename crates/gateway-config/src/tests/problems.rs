@@ -24,7 +24,15 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("app =", "apps =", "consumers[0].apps", "did you mean \"app\"?"),
     ("ttl_s", "ttl", "cache.ttl", "allowed: enabled, ttl_s, max_entry_bytes"),
     ("cached_usd_per_million", "cached", "pricing.gpt-4o.cached", "is not a key of"),
-    ("stdout = false", "stderr = false", "logging.stderr", "allowed: stdout"),
+    ("stdout = false", "stderr = false", "logging.stderr", "allowed: stdout, user_ids, retain_days"),
+    ("user_ids = false", "user_ids = \"hash\"", "logging.user_ids", "is \"hash\", must be true or false"),
+    (
+        "retain_days = 90",
+        "retain_days = 36_501",
+        "logging.retain_days",
+        "is 36501, must be a whole number from 0 to 36500",
+    ),
+    ("retain_days = 90", "retain_days = -1", "logging.retain_days", "is -1, must be"),
     ("request_bytes", "request", "bounds.request", "did you mean \"request_bytes\"?"),
     ("[limiter]", "[limiter]\nx = 1", "limiter.x", "allowed: completion_reserve, on_store_error"),
     (

@@ -221,6 +221,7 @@ fn the_cache_and_the_logger_see_their_sections() {
     assert_eq!(cache, CacheConfig { enabled: false, ttl_s: 60, max_entry_bytes: 65_536 });
     let usage = UsageConfig::parse(FULL).unwrap();
     assert!(!usage.stdout);
+    assert_eq!((usage.user_ids, usage.retain_days), (false, 90));
     let price = usage.pricing.price("gpt-4o", "openai/gpt-4o").unwrap();
     assert_eq!(price.prompt_nano_usd_per_million, 2_500_000_000);
     assert_eq!(price.cached_nano_usd_per_million, 1_250_000_000);

@@ -1,9 +1,12 @@
 //! A SQLite database in memory that runs this crate's statements the way a host does.
 
+use std::path::Path;
+
 use contracts::UsageRecord;
+use futures::executor::block_on;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, params_from_iter};
-use usage::{Statement, Value};
+use usage::{SchemaError, Statement, Value};
 
 /// A database with the schema in place.
 pub struct Database(Connection);
@@ -11,21 +14,48 @@ pub struct Database(Connection);
 impl Database {
     /// Empty but for the schema.
     pub fn new() -> Self {
-        let database = Database(Connection::open_in_memory().unwrap());
-        for statement in usage::schema_statements() {
-            database.run(&statement);
-        }
+        let database = Database::empty();
+        database.prepare().unwrap();
         database
+    }
+
+    /// Empty, in memory.
+    pub fn empty() -> Self {
+        Database(Connection::open_in_memory().unwrap())
+    }
+
+    /// In a file.
+    pub fn open(path: &Path) -> Self {
+        Database(Connection::open(path).unwrap())
+    }
+
+    /// What a host does first.
+    pub fn prepare(&self) -> Result<(), SchemaError<String>> {
+        block_on(usage::prepare(async |statement| self.try_run(&statement)))
+    }
+
+    /// Runs SQL that is not the crate's.
+    pub fn script(&self, sql: &str) {
+        self.0.execute_batch(sql).unwrap();
     }
 
     /// Runs one statement and collects its rows.
     pub fn run(&self, statement: &Statement) -> Vec<Vec<Value>> {
-        let mut prepared = self.0.prepare(&statement.sql).unwrap();
+        self.try_run(statement).unwrap()
+    }
+
+    /// The same, where it may fail.
+    pub fn try_run(&self, statement: &Statement) -> Result<Vec<Vec<Value>>, String> {
+        self.rows(statement).map_err(|error| error.to_string())
+    }
+
+    fn rows(&self, statement: &Statement) -> rusqlite::Result<Vec<Vec<Value>>> {
+        let mut prepared = self.0.prepare(&statement.sql)?;
         let columns = prepared.column_count();
-        let rows = prepared.query_map(params_from_iter(statement.parameters.iter().map(Parameter)), |row| {
-            (0..columns).map(|index| Ok(cell(row.get_ref(index)?))).collect()
-        });
-        rows.unwrap().collect::<Result<_, _>>().unwrap()
+        let parameters = params_from_iter(statement.parameters.iter().map(Parameter));
+        let rows = prepared
+            .query_map(parameters, |row| (0..columns).map(|index| Ok(cell(row.get_ref(index)?))).collect())?;
+        rows.collect()
     }
 
     /// Inserts the records.

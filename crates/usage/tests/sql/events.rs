@@ -6,7 +6,8 @@ use usage::{EventList, EventsQuery, Statement, Value};
 
 use crate::database::Database;
 
-fn alert(event_id: &str, at_ms: u64) -> Event {
+/// An alert; everything but its id and moment is the same in each.
+pub fn alert(event_id: &str, at_ms: u64) -> Event {
     let what = What::Alert(Alert {
         threshold_permille: 800,
         used: 8_000_000_000,

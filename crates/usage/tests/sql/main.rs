@@ -4,5 +4,7 @@
 
 mod database;
 mod events;
+mod retention;
+mod schema;
 mod sums;
 mod table;

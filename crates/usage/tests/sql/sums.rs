@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use contracts::{CacheOutcome, Outcome, UsageRecord};
+use contracts::{CacheOutcome, Outcome, RetriedUsage, UsageRecord};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use usage::{Day, Dimension, Filters, Format, UsageQuery, UsageReport, UsageRow};
+use usage::{Day, Dimension, Field, Filters, Format, UsageQuery, UsageReport, UsageRow};
 
 use crate::database::Database;
 
@@ -34,7 +34,10 @@ fn at_ms() -> impl Strategy<Value = u64> {
 prop_compose! {
     fn record()(
         at_ms in at_ms(),
-        names in prop::array::uniform5(name()),
+        names in prop::array::uniform8(name()),
+        tags in subsequence(vec!["a", "B", "é"], 0..=3),
+        observed in subsequence(vec!["a", "b'; --"], 0..=2),
+        retried in prop::collection::vec((count(), count()), 0..3),
         outcome in select(vec![Outcome::Completed, Outcome::Refused, Outcome::UpstreamError,
             Outcome::UpstreamFailed, Outcome::ClientGone]),
         cache in select(vec![CacheOutcome::Bypass, CacheOutcome::Miss, CacheOutcome::Exact]),
@@ -42,10 +45,15 @@ prop_compose! {
         estimated in any::<bool>(),
         cost_nano_usd in prop::option::of(count()),
     ) -> UsageRecord {
-        let [consumer, team, app, model, deployment] = names;
+        let [consumer, team, app, model, deployment, user, pool, route] = names;
+        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        let (tags, observed) = (owned(tags), owned(observed));
+        let retried_usage = retried.into_iter().map(|(prompt_tokens, completion_tokens)|
+            RetriedUsage { deployment: String::new(), prompt_tokens, completion_tokens }).collect();
         let [prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens] = counts;
         UsageRecord { at_ms, consumer, team, app, model, deployment, outcome, cache, prompt_tokens, completion_tokens,
-            cached_tokens, reasoning_tokens, estimated, cost_nano_usd, ..UsageRecord::default() }
+            cached_tokens, reasoning_tokens, estimated, cost_nano_usd, user, pool, route, tags, observed, retried_usage,
+            ..UsageRecord::default() }
     }
 }
 
@@ -67,14 +75,12 @@ fn day() -> impl Strategy<Value = Day> {
 prop_compose! {
     fn query()(
         days in (day(), day()),
-        group_by in subsequence(Dimension::ALL.to_vec(), 0..=7).prop_shuffle(),
-        team in prop::option::weighted(0.3, name()),
-        app in prop::option::weighted(0.1, name()),
-        model in prop::option::weighted(0.1, name()),
-        consumer in prop::option::weighted(0.1, name()),
+        group_by in subsequence(Dimension::ALL.to_vec(), 0..=11).prop_shuffle(),
+        filtered in prop::array::uniform9(prop::option::weighted(0.1, name())),
     ) -> UsageQuery {
         let (from, to) = (days.0.min(days.1), days.0.max(days.1));
-        UsageQuery { from, to, group_by, filters: Filters { team, app, model, consumer }, format: Format::Json }
+        let given = Field::ALL.into_iter().zip(filtered).filter_map(|(field, value)| Some((field, value?))).collect();
+        UsageQuery { from, to, group_by, filters: Filters { given }, format: Format::Json }
     }
 }
 
@@ -83,27 +89,53 @@ fn held(count: u64) -> u128 {
     u128::from(count.min(i64::MAX as u64))
 }
 
-fn key(record: &UsageRecord, dimension: Dimension) -> String {
-    match dimension {
-        Dimension::Team => record.team.clone(),
-        Dimension::App => record.app.clone(),
-        Dimension::Consumer => record.consumer.clone(),
-        Dimension::Model => record.model.clone(),
-        Dimension::Deployment => record.deployment.clone(),
-        Dimension::Day => Day::of_ms(record.at_ms).unwrap().to_string(),
-        Dimension::Outcome => record.outcome.as_str().to_owned(),
-    }
+/// The values of a record in one dimension: one, or as many as it has tags.
+fn keys(record: &UsageRecord, dimension: Dimension) -> Vec<String> {
+    let one = match dimension {
+        Dimension::Team => &record.team,
+        Dimension::App => &record.app,
+        Dimension::Consumer => &record.consumer,
+        Dimension::Model => &record.model,
+        Dimension::Deployment => &record.deployment,
+        Dimension::Pool => &record.pool,
+        Dimension::Route => &record.route,
+        Dimension::User => &record.user,
+        Dimension::Day => &Day::of_ms(record.at_ms).unwrap().to_string(),
+        Dimension::Outcome => record.outcome.as_str(),
+        Dimension::Tag if record.tags.is_empty() => "",
+        Dimension::Tag => return record.tags.clone(),
+    };
+    vec![one.to_owned()]
+}
+
+/// The record's places in the report: every combination of its values.
+fn places(record: &UsageRecord, group_by: &[Dimension]) -> Vec<Vec<String>> {
+    group_by.iter().fold(vec![vec![]], |places, dimension| {
+        let keys = keys(record, *dimension);
+        places
+            .iter()
+            .flat_map(|place| keys.iter().map(|key| [&place[..], std::slice::from_ref(key)].concat()))
+            .collect()
+    })
 }
 
 fn matches(query: &UsageQuery, record: &UsageRecord) -> bool {
     let day = Day::of_ms(record.at_ms).unwrap();
-    let is = |wanted: &Option<String>, value: &String| wanted.as_ref().is_none_or(|wanted| wanted == value);
-    query.from <= day
-        && day <= query.to
-        && is(&query.filters.team, &record.team)
-        && is(&query.filters.app, &record.app)
-        && is(&query.filters.model, &record.model)
-        && is(&query.filters.consumer, &record.consumer)
+    let has = |list: &[String], value: &String| {
+        if value.is_empty() { list.is_empty() } else { list.contains(value) }
+    };
+    let is_met = |(field, value): &(Field, String)| match field {
+        Field::Team => record.team == *value,
+        Field::App => record.app == *value,
+        Field::Model => record.model == *value,
+        Field::Consumer => record.consumer == *value,
+        Field::User => record.user == *value,
+        Field::Pool => record.pool == *value,
+        Field::Route => record.route == *value,
+        Field::Tag => has(&record.tags, value),
+        Field::Observed => has(&record.observed, value),
+    };
+    query.from <= day && day <= query.to && query.filters.given.iter().all(is_met)
 }
 
 /// The same report, by a sorted map and additions.
@@ -113,7 +145,9 @@ fn model(query: &UsageQuery, records: &[UsageRecord]) -> Vec<UsageRow> {
         groups.insert(vec![], vec![]);
     }
     for record in records.iter().filter(|record| matches(query, record)) {
-        groups.entry(query.group_by.iter().map(|d| key(record, *d)).collect()).or_default().push(record);
+        for place in places(record, &query.group_by) {
+            groups.entry(place).or_default().push(record);
+        }
     }
     groups.into_iter().map(|(keys, group)| row(keys, &group)).collect()
 }
@@ -131,6 +165,12 @@ fn row(keys: Vec<String>, group: &[&UsageRecord]) -> UsageRow {
         completion_tokens: sum(|r| r.completion_tokens),
         cached_tokens: sum(|r| r.cached_tokens),
         reasoning_tokens: sum(|r| r.reasoning_tokens),
+        retried_prompt_tokens: sum(|r| {
+            r.retried_usage.iter().map(|attempt| attempt.prompt_tokens).fold(0, u64::saturating_add)
+        }),
+        retried_completion_tokens: sum(|r| {
+            r.retried_usage.iter().map(|attempt| attempt.completion_tokens).fold(0, u64::saturating_add)
+        }),
         cost_nano_usd: sum(|r| r.cost_nano_usd.unwrap_or(0)),
         cache_hits: count(|r| r.cache == CacheOutcome::Exact),
         errors: count(|r| matches!(r.outcome, Outcome::UpstreamError | Outcome::UpstreamFailed)),

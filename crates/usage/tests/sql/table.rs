@@ -1,6 +1,6 @@
 //! What the table keeps, refuses to keep twice, and how it is read.
 
-use contracts::{CacheOutcome, Outcome, UsageRecord};
+use contracts::{CacheOutcome, Outcome, RetriedUsage, UsageRecord};
 use usage::{Day, RequestList, RequestsQuery, Statement, UsageQuery, UsageReport, Value};
 
 use crate::database::Database;
@@ -29,6 +29,16 @@ fn record(record_id: &str, at_ms: u64) -> UsageRecord {
         cost_nano_usd: Some(77),
         latency_ms: 900,
         ttft_ms: Some(80),
+        tags: vec!["beta".to_owned(), "it's \"odd\" — é".to_owned()],
+        user: "user-7".to_owned(),
+        pool: "gpt-4o".to_owned(),
+        route: "rule eu-only -> gpt-4o".to_owned(),
+        observed: vec!["per-team".to_owned()],
+        retried_usage: vec![RetriedUsage {
+            deployment: "azure/gpt-4o".to_owned(),
+            prompt_tokens: 11,
+            completion_tokens: 3,
+        }],
     }
 }
 
@@ -81,18 +91,24 @@ fn the_newest_records_come_first_and_filters_apply() {
     assert_eq!(ids(&newest(&database, "team=x")), ["3", "1"]);
     assert_eq!(ids(&newest(&database, "team=")), ["2"]);
     assert_eq!(ids(&newest(&database, "model=other")), [""; 0]);
-    assert_eq!(ids(&newest(&database, "team=x&consumer=ci&app=indexer&model=gpt-4o&limit=1")), ["3"]);
-}
-
-#[test]
-fn creating_the_schema_again_changes_nothing() {
-    let database = Database::new();
-    database.insert(&[record("a", 1)]);
-    for statement in usage::schema_statements() {
-        database.run(&statement);
+    let bare = UsageRecord { record_id: "5".to_owned(), at_ms: 5, ..UsageRecord::default() };
+    database.insert(&[bare]);
+    for (query, found) in [
+        ("user=user-7&limit=1", "4"),
+        ("pool=gpt-4o&limit=1", "4"),
+        ("route=rule+eu-only+-%3E+gpt-4o&limit=1", "4"),
+        ("tag=beta&limit=1", "4"),
+        ("observed=per-team&limit=1", "4"),
+        ("tag=it%27s+%22odd%22+%E2%80%94+%C3%A9&limit=1", "4"),
+        ("tag=bet", ""),
+        ("observed=beta", ""),
+    ] {
+        assert_eq!(ids(&newest(&database, query)).join(""), found, "{query}");
     }
-    assert_eq!(newest(&database, "").len(), 1);
-    assert_eq!(database.run(&usage::schema_version_statement()), [[Value::Integer(usage::SCHEMA_VERSION)]]);
+    for list in ["user", "pool", "route", "tag", "observed"] {
+        assert_eq!(ids(&newest(&database, &format!("{list}="))), ["5"], "{list}");
+    }
+    assert_eq!(ids(&newest(&database, "team=x&consumer=ci&app=indexer&model=gpt-4o&limit=1")), ["3"]);
 }
 
 #[test]
