@@ -1,7 +1,22 @@
-//! Which deployment gets a request, and what its answer means for the next one.
+//! Which deployment gets a request, what its answer means for the next one, and when to give up.
 //!
-//! Today: the document's order inside ascending priorities, each deployment at most once per request. Nothing here
-//! knows HTTP clients, clocks or storage.
+//! Pure: time, chance and storage are arguments, and HTTP is not known here. A router drives it like this:
+//!
+//! 1. Once: [`Fleet::new`] from the document. Per instance: [`Loads`] and [`breaker::Breakers`].
+//! 2. A request arrives: [`breaker::refresh`], beside what else it waits for. [`Fleet::route`] resolves aliases and routes; what it looks
+//!    at is worked out only as far as [`Fleet::needs`] says.
+//! 3. [`Plan::next`] says wait, ask or give up. A probe is claimed first ([`breaker::claim_probe`], with
+//!    [`Fleet::probe_lease_ms`]); if it is not to be had, [`Plan::not_asked`] and on. [`Loads::begin`] when it is asked.
+//! 4. It answers: [`Loads::answered`] and [`breaker::succeeded`] with the first token of a stream, or the head of a whole answer. It fails:
+//!    a [`Failure`] goes to [`breaker::failed`] and [`Plan::failed`]. It tells nothing (the client left): [`breaker::released`] if it was a
+//!    probe. [`Loads::end`] in any case.
+//! 5. [`explain`] says in one header how it came about.
+//!
+//! # What is shared
+//! Breakers are, through a [`breaker::SharedStore`] (its page says which operations when): what one instance opened, all leave alone.
+//! Turns, requests under way, latencies and tokens per minute are each instance's own: they spread load, and nobody is
+//! harmed when two instances pick the same deployment at once. A capacity of tokens per minute is therefore what one
+//! instance sends; beyond it the provider's own 429 and the shared breaker decide.
 
 pub mod breaker;
 mod classify;

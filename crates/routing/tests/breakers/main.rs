@@ -319,6 +319,52 @@ fn a_breaker_closes_after_recovery_everywhere() {
 }
 
 #[test]
+fn a_health_check_closes_early_and_what_fails_again_opens_again() {
+    let (world, instances, policy) = (World::default(), instances(), by_count(1));
+    world.now_ms.set(START_MS);
+    let seen = Seen::default();
+    let cooling = Fate::FailsAndSaysWhen(60_000);
+    one(&world, request(&world, &instances[0], &policy, cooling, 0, &seen));
+    let due = |at: usize, after_ms: u64| {
+        instances[at].borrow_mut().begin_health_check(id(), 5, START_MS + after_ms)
+    };
+    assert!(due(0, 0).is_some());
+    assert!(due(0, 4_999).is_none(), "not twice in an interval");
+    assert!(due(1, 4_999).is_none(), "it does not know of the opening yet");
+    let check = due(0, 5_000).expect("an interval later");
+    assert!(
+        instances[0].borrow_mut().begin_health_check(id(), 0, START_MS + 99_000).is_none(),
+        "never, if it says 0"
+    );
+    world.now_ms.set(START_MS + 5_000);
+    one(&world, async {
+        breaker::recovered(&instances[0], &world, id(), check, world.now_ms.get()).await.unwrap();
+    });
+    settle(&world, &instances);
+    let state = |at: usize| instances[at].borrow().state(id(), world.now_ms.get());
+    assert_eq!((state(0), state(2)), (State::Closed, State::Closed));
+    assert!(due(0, 20_000).is_none(), "nothing to check");
+    // Its next failure would open it for 3 s, which is before the end of what was closed early.
+    one(&world, request(&world, &instances[2], &policy, Fate::Fails, 0, &seen));
+    assert!(matches!(state(2), State::Open { .. }));
+    settle(&world, &instances);
+    assert!(matches!(state(0), State::Open { .. }));
+}
+
+#[test]
+fn a_breaker_that_is_switched_off_counts_and_opens_nothing() {
+    let (world, instances) = (World::default(), instances());
+    let policy = Breaker { enabled: false, ..by_count(1) };
+    world.now_ms.set(START_MS);
+    let seen = Seen::default();
+    for fate in [Fate::Fails, Fate::FailsAndSaysWhen(9_000), Fate::Answers, Fate::Fails] {
+        one(&world, request(&world, &instances[0], &policy, fate, 0, &seen));
+    }
+    assert_eq!((seen.asked.get(), world.writes.get()), (4, 0));
+    assert_eq!(instances[0].borrow().state(id(), START_MS), State::Closed);
+}
+
+#[test]
 fn a_prober_that_dies_holds_up_the_next_for_two_leases_at_most() {
     let (world, instances, policy) = (World::default(), instances(), by_count(1));
     world.now_ms.set(START_MS);

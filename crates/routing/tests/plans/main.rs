@@ -340,6 +340,67 @@ fn of_all_failures_the_most_telling_is_handed_on() {
 }
 
 #[test]
+fn a_fallbacks_own_fallbacks_come_before_those_that_are_left() {
+    let model = |name: &str, to: &[&str]| {
+        // Each names a class more, or the document would refuse a fallback that could never apply.
+        let on = ["\"server\"", "\"server\", \"timeout\""];
+        let fallbacks: Vec<String> =
+            to.iter().zip(on).map(|(to, on)| format!("{{ to = \"{to}\", on = [{on}] }}")).collect();
+        let fallbacks = fallbacks.join(", ");
+        format!(
+            "[[models]]\nname = \"{name}\"\nfallbacks = [{fallbacks}]\nretries = {{ max_attempts = 1 }}\n\
+             [[models.deployments]]\nbackend = \"b\"\n"
+        )
+    };
+    let text = [
+        format!("[[consumers]]\nid = \"c\"\nkeys_sha256 = [\"{}\"]\n", "ab".repeat(32)),
+        "[[backends]]\nid = \"b\"\nbase_url = \"https://b\"\n".to_owned(),
+        model("first", &["second", "fourth"]),
+        model("second", &["third"]),
+        model("third", &[]),
+        model("fourth", &["third"]),
+    ]
+    .concat();
+    let config =
+        RouterConfig::parse(&text, "", PlainVariables::default()).unwrap_or_else(|p| panic!("{p}\n{text}"));
+    let (made, word, explained) = run(&config, &[(Fate::Status(500), 1)], 1);
+    let pools: Vec<&str> = made.iter().map(|made| made.pool.as_str()).collect();
+    assert_eq!(pools, ["first", "second", "third", "fourth"], "and the third not twice");
+    assert_eq!(word, Some(LastWord::Attempt { number: 4 }));
+    assert!(explained.contains(";fallback=first:server,second:server,third:server"), "{explained}");
+}
+
+#[test]
+fn an_explanation_is_bounded_and_whole_as_far_as_it_goes() {
+    let mut text = format!(
+        "[[consumers]]\nid = \"c\"\nkeys_sha256 = [\"{}\"]\n[[models]]\nname = \"m\"\n",
+        "ab".repeat(32)
+    );
+    for at in 0..40 {
+        let weight = u32::from(at == 0);
+        text.push_str(&format!(
+            "[[models.deployments]]\nbackend = \"{}\"\nweight = {weight}\n",
+            "x".repeat(20) + &at.to_string()
+        ));
+    }
+    for at in 0..40 {
+        text.push_str(&format!(
+            "[[backends]]\nid = \"{}\"\nbase_url = \"https://b\"\n",
+            "x".repeat(20) + &at.to_string()
+        ));
+    }
+    let config =
+        RouterConfig::parse(&text, "", PlainVariables::default()).unwrap_or_else(|p| panic!("{p}\n{text}"));
+    let fleet = Fleet::new(&config);
+    let (loads, breakers) = (Loads::default(), Breakers::default());
+    let view = View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms: START_MS };
+    let plan = Plan::new(&fleet, fleet.target("m").unwrap(), Wish::default(), START_MS);
+    let explained = explain(&plan, None, None, &view);
+    assert!((400..=routing::EXPLANATION_MAX_BYTES).contains(&explained.len()), "{explained}");
+    assert!(explained.ends_with(":drained"), "{explained}");
+}
+
+#[test]
 fn where_nothing_is_in_service_it_says_when_to_come_back() {
     let config = plain(1, &[]);
     let fleet = Fleet::new(&config);

@@ -294,7 +294,8 @@ fn shares(weights: &[u32], strategy: &str, count: u32) -> Vec<f64> {
 
 #[test]
 fn weights_are_kept_within_one_percent() {
-    for strategy in ["weighted", "session", "least_busy"] {
+    // Where all are as fast and as idle as each other, they go by weight as well.
+    for strategy in ["weighted", "session", "least_busy", "lowest_latency"] {
         for weights in [&[1, 1][..], &[3, 1], &[90, 9, 1], &[5, 0, 5], &[1, 2, 3, 4], &[1_000_000, 1_000_000]]
         {
             let total: u32 = weights.iter().sum();
@@ -305,6 +306,25 @@ fn weights_are_kept_within_one_percent() {
             }
         }
     }
+}
+
+#[test]
+fn whoever_is_half_open_is_asked_first_once() {
+    let pool = [vec![Plain { open_for_ms: Some(0), ..healthy() }], vec![healthy(); 4]].concat();
+    let config = config(&pool, "weighted");
+    let fleet = Fleet::new(&config);
+    let (loads, breakers) = state(&pool);
+    let breakers = RefCell::new(breakers);
+    let picked = |seed: u64| {
+        let known = breakers.borrow();
+        let view = View { loads: &loads, breakers: &known, regions: &config.regions, now_ms: NOW_MS };
+        select(fleet.target("m").unwrap(), &Wish::default(), &view, |_| false, &mut Chance::new(seed))
+            .unwrap()
+    };
+    assert!((0..50).all(|seed| picked(seed).is_probe && picked(seed).id == id(0)));
+    let probe = breaker::claim_probe(&breakers, &NoStore, id(0), 1_000, || NOW_MS);
+    assert!(futures::executor::block_on(probe).is_some());
+    assert!((0..50).all(|seed| !picked(seed).is_probe && picked(seed).id != id(0)), "one at a time");
 }
 
 #[test]
