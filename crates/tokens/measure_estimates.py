@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import mistral_common
+import numpy
 import sentencepiece
 import tiktoken
 import tokenizers
@@ -61,3 +62,30 @@ base = counts["o200k_base"]
 for name, row in counts.items():
     whole = sum(row.values()) / sum(base.values())
     print(f"{name:16}{whole:7.3f}  " + "".join(f"{row[text] / base[text]:9.2f}" for text in texts))
+
+# The factors of src/model.rs: the least squares of the relative errors over all texts; and the errors on each text of the
+# factors that the ten others give.
+FITS = {
+    "claude-2": ("cl100k_base", False),
+    "gemma": ("o200k_base", True),
+    "llama-3": ("o200k_base", False),
+    "mistral-tekken": ("o200k_base", True),
+    "mistral-v3": ("cl100k_base", True),
+    "llama-2": ("cl100k_base", True),
+    "qwen-2.5": ("o200k_base", True),
+}
+digits = {name: sum(c in "0123456789" for c in text) for name, text in texts.items()}
+
+
+def fit(rows):
+    return numpy.linalg.lstsq(rows, numpy.ones(len(rows)), rcond=None)[0]
+
+
+print("\nfitted: for a token, for a digit; errors on texts left out: mean, from, to")
+for name, (encoding, by_digit) in FITS.items():
+    features = [[counts[encoding][text], digits[text]][: 1 + by_digit] for text in texts]
+    rows = numpy.array(features) / numpy.array([[counts[name][text]] for text in texts])
+    left_out = [rows[i] @ fit(numpy.delete(rows, i, 0)) - 1 for i in range(len(rows))]
+    mean = sum(map(abs, left_out)) / len(left_out)
+    factors = ", ".join(f"{factor:.2f}" for factor in fit(rows))
+    print(f"{name:16}{encoding:12} {factors:12} {mean:6.2f} {min(left_out):+.2f} {max(left_out):+.2f}")

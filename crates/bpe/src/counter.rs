@@ -4,15 +4,15 @@ use crate::merge::{LongMerge, Pair, tokens_of_short};
 use crate::split;
 use crate::vocabulary::{CL100K_BASE, O200K_BASE, Vocabulary};
 
-/// The longest piece that is encoded whole, in bytes: what bounds memory (under 2 MB for a piece) and the time until
-/// the next pause. A longer one, which only a run of letters, of symbols or of white space of that length makes, is
+/// The longest piece that is encoded whole, in bytes: what bounds memory (under 1 MB for a piece) and the time until
+/// the next pause (1 to 3 ms). A longer one, which only a run of letters, of symbols or of white space of that length makes, is
 /// cut there; see the crate's documentation for what that does to the count.
-pub const MAX_PIECE_BYTES: usize = 64 * 1024;
+pub const MAX_PIECE_BYTES: usize = 16 * 1024;
 
 /// From here on the heap is faster (tiktoken draws the line at 100, too).
 const LONG_PIECE_BYTES: usize = 100;
 /// Candidates of a long piece that are looked at in one step.
-const CANDIDATES_PER_STEP: usize = 1_024;
+const CANDIDATES_PER_STEP: usize = 512;
 
 /// An encoding of OpenAI's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl<'t> Counter<'t> {
         Counter { encoding, rest: text, tokens: 0, long: None, scratch: Vec::new() }
     }
 
-    /// Does a little; says how much, roughly in bytes of ordinary text (64 Ki at most), or `None` when all is counted.
+    /// Does a little; says how much, roughly in bytes of ordinary text ([`MAX_PIECE_BYTES`] at most), or `None` when all is counted.
     pub fn step(&mut self) -> Option<usize> {
         let vocabulary = self.encoding.vocabulary();
         if let Some((length, mut merge)) = self.long.take() {

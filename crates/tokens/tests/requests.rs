@@ -158,7 +158,8 @@ fn a_long_prompt_is_counted_in_portions() {
     let mut pauses = 0;
     let view = ChatRequestView::parse(body.as_bytes()).unwrap();
     block_on(count_prompt("gpt-4o", &view, async || pauses += 1)).unwrap();
-    assert_eq!(pauses, 1_000_000 / (16 * 1024));
+    // A portion ends with a word.
+    assert!((480..=1_000_000 / 2_048).contains(&pauses), "{pauses}");
 }
 
 #[test]
