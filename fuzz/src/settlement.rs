@@ -1,8 +1,10 @@
 //! A batch of settlements: each changes exactly the counters that its reservation names, or is rejected.
 
-use contracts::limiter::SettleBatch;
+use contracts::limiter::{SettleBatch, SettleOutcome, SettledUsage};
 use futures::executor::block_on;
-use quota::{CounterStore, MAX_CHARGES, MAX_TOKENS, Reservation, StoreError, corrections, settle};
+use gateway_config::LimiterConfig;
+use quota::{CounterStore, MAX_AMOUNT, MAX_CHARGES, MAX_TOKENS, Reservation, StoreError, Unit};
+use quota::{Settlement, Taken, Usage, corrections, settle};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -12,18 +14,39 @@ pub fn settlement(data: &[u8]) {
         reservation(text);
     }
     let Ok(batch) = serde_json::from_slice::<SettleBatch>(data) else { return };
-    let (corrections, rejected) =
-        corrections(batch.settlements.iter().map(|s| (s.reservation.as_str(), s.tokens)));
+    // Without rules: what is weighed or priced stays as reserved.
+    let config = LimiterConfig::default();
+    let settlements = batch.settlements.iter().map(|s| {
+        let SettledUsage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens } = s.usage;
+        let usage = Usage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens };
+        let taken = match s.outcome {
+            SettleOutcome::Returned => Taken::Nothing,
+            SettleOutcome::Used => Taken::Tokens { usage, model: &s.model, deployment: &s.deployment },
+        };
+        Settlement { reservation: &s.reservation, taken }
+    });
+    let (corrections, rejected) = corrections(&config, settlements);
 
     let mut expected = BTreeMap::<String, i128>::new();
     let mut wrong = Vec::new();
     for (index, settlement) in batch.settlements.iter().enumerate() {
         reservation(&settlement.reservation);
         match settlement.reservation.parse::<Reservation>() {
-            Ok(reservation) if settlement.tokens <= MAX_TOKENS => {
+            Ok(reservation)
+                if settlement.outcome == SettleOutcome::Returned || is_possible(&settlement.usage) =>
+            {
                 for charge in reservation.charges {
-                    let change = i128::from(settlement.tokens) - i128::from(charge.amount);
-                    *expected.entry(charge.counter.key(charge.window)).or_default() += change;
+                    let (prompt, completion) =
+                        (settlement.usage.prompt_tokens, settlement.usage.completion_tokens);
+                    let used = match (settlement.outcome, charge.slot.counter.kind().unit) {
+                        (SettleOutcome::Returned, _) | (_, Unit::Slots) => 0,
+                        (_, Unit::TotalTokens) => prompt + completion,
+                        (_, Unit::PromptTokens) => prompt,
+                        (_, Unit::CompletionTokens) => completion,
+                        (_, Unit::WeightedTokens | Unit::Requests | Unit::NanoUsd) => charge.amount,
+                    };
+                    let change = i128::from(used) - i128::from(charge.amount);
+                    *expected.entry(charge.slot.key()).or_default() += change;
                 }
             }
             _ => wrong.push(index),
@@ -32,8 +55,15 @@ pub fn settlement(data: &[u8]) {
     expected.retain(|_, change| *change != 0);
     assert_eq!(rejected.iter().map(|r| r.index).collect::<Vec<_>>(), wrong);
     let store = Changes::default();
-    block_on(settle(&store, &corrections)).expect("the store takes everything");
+    block_on(settle(&store, &config, &corrections)).expect("the store takes everything");
     assert_eq!(store.0.into_inner(), expected, "each counter changes by the sum of the differences");
+}
+
+fn is_possible(usage: &SettledUsage) -> bool {
+    let SettledUsage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens } = *usage;
+    [prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens]
+        .iter()
+        .all(|tokens| *tokens <= MAX_TOKENS)
 }
 
 fn reservation(text: &str) {
@@ -43,9 +73,9 @@ fn reservation(text: &str) {
     assert_eq!(printed.parse().as_ref(), Ok(&reservation), "what is printed is read again");
     assert!(printed.bytes().all(|b| b.is_ascii_graphic()), "it fits into a header");
     for charge in &reservation.charges {
-        assert!(charge.amount <= MAX_TOKENS);
-        let key = charge.counter.key(charge.window);
-        assert!(key.starts_with("tl:1:") && key.matches(':').count() == 4, "{key}");
+        assert!(charge.amount <= MAX_AMOUNT);
+        let key = charge.slot.key();
+        assert!(key.starts_with("tl:2:") && key.matches(':').count() == 6, "{key}");
     }
 }
 
@@ -55,6 +85,18 @@ struct Changes(RefCell<BTreeMap<String, i128>>);
 impl CounterStore for Changes {
     async fn get(&self, _: &str) -> Result<i64, StoreError> {
         unreachable!("a settlement reads nothing")
+    }
+
+    async fn get_text(&self, _: &str) -> Result<Option<String>, StoreError> {
+        unreachable!("a settlement reads nothing")
+    }
+
+    async fn set_text(&self, _: &str, _: &str) -> Result<(), StoreError> {
+        unreachable!("a settlement adds to counters alone")
+    }
+
+    async fn pause(&self, _: u64) {
+        unreachable!("a settlement waits for nothing")
     }
 
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {

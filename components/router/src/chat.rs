@@ -10,7 +10,7 @@ use crate::upstream::{self, Given};
 use bytes::Bytes;
 use contracts::{CacheOutcome, Outcome, headers};
 use gateway_config::{Consumer, Model, RouterConfig};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use openai_types::{Answer, ChatRequest};
 use raw_http::Frames;
 use relay::{Beat, ClientGone, Decoded, End, Failure, Hold, Limits, NoResume, Opened, Options, Sink};
@@ -29,6 +29,8 @@ const CLIENT_MS: u64 = 60_000;
 const PROBE_MS: u64 = 500;
 const EVENT_STREAM: &str = "text/event-stream";
 const JSON: &str = "application/json";
+/// The limiter's code for what is used up, as it stands in its answer.
+const QUOTA: &[u8] = br#""code":"insufficient_quota""#;
 
 /// Answers a chat completion, streamed or not.
 pub async fn complete(headers: &HeaderMap, body: Frames, arrival: &Arrival) -> Result<Reply, Cause> {
@@ -77,7 +79,7 @@ impl Served<'_> {
         if !self.consumer.may_use(name) {
             return Err(refuse(ledger, Cause::ModelNotAllowed { model: name.to_owned() }));
         }
-        let (admission, lookup) = peers::ask(&self.facts(arrival), self.body).await;
+        let (admission, lookup) = peers::ask(&self.facts(arrival, &model.name), self.body).await;
         let limit_headers = match admission {
             Admission::Admitted { reservation, prompt_tokens, headers } => {
                 ledger.reserved(reservation, prompt_tokens);
@@ -85,6 +87,7 @@ impl Served<'_> {
             }
             Admission::Refused { status, headers, body } => {
                 let code = match status {
+                    429 if body.windows(QUOTA.len()).any(|part| part == QUOTA) => "insufficient_quota",
                     429 => "rate_limit_exceeded",
                     400 => "invalid_request",
                     _ => "limiter_unavailable",
@@ -166,7 +169,7 @@ impl Served<'_> {
     }
 
     /// What the other components are told about the request.
-    fn facts(&self, arrival: &Arrival) -> HeaderMap {
+    fn facts(&self, arrival: &Arrival, pool: &str) -> HeaderMap {
         let consumer = self.consumer;
         let mut facts = HeaderMap::with_capacity(8);
         facts.extend(host::header(headers::REQUEST_ID, &arrival.request_id));
@@ -174,6 +177,19 @@ impl Served<'_> {
         facts.extend(host::header(headers::TEAM, consumer.team.as_deref().unwrap_or_default()));
         facts.extend(host::header(headers::APP, consumer.app.as_deref().unwrap_or_default()));
         facts.extend(host::header(headers::MODEL, &self.chat.model));
+        facts.extend(host::header(headers::POOL, pool));
+        facts.extend(host::header(headers::TAGS, &consumer.tags.join(",")));
+        if let Some(ip) = door::client_ip(self.client_headers) {
+            facts.extend(host::header(headers::CLIENT_IP, &ip.to_string()));
+        }
+        for name in &self.config.counted_headers {
+            if let (Some(value), Ok(fact)) = (
+                self.client_headers.get(name),
+                HeaderName::try_from(format!("{}{name}", headers::CLIENT_HEADER_PREFIX)),
+            ) {
+                facts.insert(fact, value.clone());
+            }
+        }
         if let Some(control) = self.client_headers.get(header::CACHE_CONTROL) {
             facts.insert(header::CACHE_CONTROL, control.clone());
         }

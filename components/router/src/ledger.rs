@@ -3,7 +3,7 @@
 use crate::after;
 use crate::host::Arrival;
 use bytes::Bytes;
-use contracts::limiter::Settlement;
+use contracts::limiter::{SettleOutcome, SettledUsage, Settlement};
 use contracts::{CacheOutcome, Outcome, UsageRecord};
 use gateway_config::{Consumer, Deployment};
 use openai_types::Usage;
@@ -86,23 +86,25 @@ impl Ledger {
 
     /// Closes the books: settles what was reserved, and records the request.
     pub fn close(mut self, status: u16, outcome: Outcome, error_code: &str, spent: Spent) {
-        let (usage, charged) = match spent {
-            Spent::Nothing => (Usage::default(), 0),
-            Spent::Counted(usage) => (usage, usage.total()),
+        let settled = match spent {
+            Spent::Nothing => SettleOutcome::Returned,
+            Spent::Counted(usage) => {
+                self.book(usage);
+                SettleOutcome::Used
+            }
             Spent::Generated { bytes } => {
                 self.record.estimated = true;
-                let usage = self.estimate(bytes);
-                (usage, usage.total())
+                self.book(self.estimate(bytes));
+                SettleOutcome::Used
             }
         };
-        self.book(usage);
-        self.finish(status, outcome, error_code, charged);
+        self.finish(status, outcome, error_code, settled);
     }
 
     /// Closes the books on a cache hit: its tokens are reported, nothing is charged.
     pub fn close_hit(mut self, status: u16, outcome: Outcome, usage: Usage) {
         self.book(usage);
-        self.finish(status, outcome, "", 0);
+        self.finish(status, outcome, "", SettleOutcome::Returned);
     }
 
     fn book(&mut self, usage: Usage) {
@@ -112,13 +114,32 @@ impl Ledger {
         self.record.reasoning_tokens = usage.reasoning_tokens;
     }
 
-    fn finish(mut self, status: u16, outcome: Outcome, error_code: &str, charged: u64) {
+    fn finish(mut self, status: u16, outcome: Outcome, error_code: &str, settled: SettleOutcome) {
         self.record.status = status;
         self.record.outcome = outcome;
         error_code.clone_into(&mut self.record.error_code);
         self.record.latency_ms = self.arrival.elapsed_ms();
-        let settlement = self.reservation.map(|reservation| Settlement { reservation, tokens: charged });
+        let settlement = self.reservation.take().map(|reservation| self.settlement(reservation, settled));
         after::enqueue(settlement, self.record);
+    }
+
+    /// What the limiter is told: the same figures as the record's.
+    fn settlement(&self, reservation: String, outcome: SettleOutcome) -> Settlement {
+        let record = &self.record;
+        let (usage, model, deployment) = match outcome {
+            SettleOutcome::Returned => (SettledUsage::default(), String::new(), String::new()),
+            SettleOutcome::Used => (
+                SettledUsage {
+                    prompt_tokens: record.prompt_tokens,
+                    cached_tokens: record.cached_tokens,
+                    completion_tokens: record.completion_tokens,
+                    reasoning_tokens: record.reasoning_tokens,
+                },
+                record.model.clone(),
+                record.deployment.clone(),
+            ),
+        };
+        Settlement { reservation, outcome, usage, model, deployment }
     }
 
     /// The prompt and the text that was generated: the limiter's count of the prompt, else both by their bytes.

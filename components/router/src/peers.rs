@@ -78,11 +78,10 @@ async fn reserve(told: Fields, body: Bytes) -> Admission {
         204 => Admission::Admitted {
             reservation: answer.text(headers::RESERVATION).map(str::to_owned),
             prompt_tokens: answer.text(headers::PROMPT_TOKENS).and_then(|tokens| tokens.parse().ok()),
-            headers: answer.headers(concerns_client),
+            headers: for_client(&answer),
         },
         status @ (400 | 429 | 503) => {
-            let headers =
-                answer.headers(|name| concerns_client(name) || name == header::CONTENT_TYPE.as_str());
+            let headers = for_client(&answer);
             match answer.read_whole(MAX_PEER_BYTES).await {
                 Ok(body) => Admission::Refused { status, headers, body },
                 Err(_) => Admission::Unavailable,
@@ -180,11 +179,15 @@ async fn post(component: &Component, path: &str, headers: Fields, body: Bytes) -
     }
 }
 
-/// Whether a header of the limiter's concerns the client.
-fn concerns_client(name: &str) -> bool {
-    name == header::RETRY_AFTER.as_str()
-        || name == crate::reply::X_SHOULD_RETRY.as_str()
-        || name.starts_with("x-ratelimit-")
+/// What of the limiter's headers concerns the client: those that it names, whatever they are called.
+fn for_client(answer: &ComponentAnswer) -> HeaderMap {
+    let named = answer.text(headers::FOR_CLIENT).unwrap_or_default();
+    answer.headers(|name| {
+        name == header::RETRY_AFTER.as_str()
+            || name == header::CONTENT_TYPE.as_str()
+            || name == crate::reply::X_SHOULD_RETRY.as_str()
+            || named.split(',').any(|for_client| name == for_client)
+    })
 }
 
 fn parse_usage(header: &str) -> Option<Usage> {

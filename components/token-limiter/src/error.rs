@@ -1,10 +1,10 @@
 //! Everything that keeps a request from its 204, and what the caller is told: one exhaustive match.
 
 use crate::reply::Reply;
-use gateway_config::Problems;
+use gateway_config::{LimitHeaders, Problems};
 use http::{HeaderName, header};
 use openai_types::ApiError;
-use quota::{Rejected, Standing, StoreError, Unapplied};
+use quota::{Class, Kind, Refusal, Rejected, Span, StoreError, Unapplied, Unit};
 use tokens::InvalidRequest;
 
 /// Tells the OpenAI SDKs whether a retry makes sense, whatever the status says.
@@ -31,9 +31,9 @@ pub enum Cause<'c> {
     /// The body is no chat request.
     InvalidRequest(InvalidRequest),
     /// A limit is used up for now.
-    RateExceeded { by: Standing<'c>, amount: u64, retry_after_s: u64 },
+    Refused { refusal: Refusal<'c>, headers: &'c LimitHeaders },
     /// A limit is smaller than the request.
-    NeverFits { limit: &'c str, limit_tokens: u64, amount: u64 },
+    NeverFits { limit: &'c str, kind: Kind, size: u64, amount: u64, headers: &'c LimitHeaders },
     /// The counters cannot be reached, and the document says to refuse then.
     StoreFailed(StoreError),
     /// The body is no batch of settlements; nothing was settled.
@@ -71,25 +71,19 @@ impl From<&Cause<'_>> for Reply {
                 ApiError::new(400, "invalid_request", invalid.to_string()),
                 invalid.param.as_deref(),
             ),
-            Cause::RateExceeded { by, amount, retry_after_s } => {
-                let Standing { limit, limit_tokens, used_tokens, .. } = by;
+            Cause::Refused { refusal, headers } => refused(refusal, headers),
+            Cause::NeverFits { limit, kind, size, amount, headers } => {
                 let message = format!(
-                    "Limit \"{limit}\" allows {limit_tokens} tokens in 60 seconds; {used_tokens} are used and this \
-                     request needs an estimated {amount}. Retry in {retry_after_s} s."
+                    "This request needs an estimated {}, more than the {} that limit \"{limit}\" allows {}, so a retry \
+                     cannot help: shorten the prompt or lower `max_completion_tokens`.",
+                    quantity(kind.unit, *amount),
+                    figure(kind.unit, *size),
+                    window(kind.span),
                 );
-                error(429, "rate_limit_exceeded", message)
-                    .with(header::RETRY_AFTER, &retry_after_s.to_string())
-                    .with_standing(by)
-            }
-            Cause::NeverFits { limit, limit_tokens, amount } => {
-                let message = format!(
-                    "This request needs an estimated {amount} tokens, more than the {limit_tokens} that limit \
-                     \"{limit}\" allows in 60 seconds, so a retry cannot help: shorten the prompt or lower \
-                     `max_completion_tokens`."
-                );
-                error(429, "rate_limit_exceeded", message)
+                error(429, code(kind.class()), message)
                     .with(X_SHOULD_RETRY, "false")
-                    .with_limit(*limit_tokens)
+                    .with_limit(headers, *kind, *size)
+                    .for_client(headers)
             }
             Cause::StoreFailed(failure) => {
                 logged(unavailable(), format!("on_store_error=deny, refused: {failure}"))
@@ -102,7 +96,7 @@ impl From<&Cause<'_>> for Reply {
                 api_error(ApiError::new(400, "invalid_request", message), *param)
             }
             Cause::Rejected { rejected, settlements } => {
-                let path = |r: &Rejected| format!("settlements[{}].{}", r.index, r.field());
+                let path = |r: &Rejected| format!("settlements[{}].{}", r.index, r.field);
                 let named: Vec<_> =
                     rejected.iter().take(MAX_NAMED).map(|r| format!("`{}` {r}", path(r))).collect();
                 let named = named.join("; ");
@@ -120,6 +114,68 @@ impl From<&Cause<'_>> for Reply {
                 logged(reply.with(X_SHOULD_RETRY, "false"), unapplied.to_string())
             }
         }
+    }
+}
+
+/// 429, with what the class of the limit lets the client expect of a retry.
+fn refused(refusal: &Refusal<'_>, headers: &LimitHeaders) -> Reply {
+    let Refusal { by, amount, retry_after_s, .. } = refusal;
+    let (limit, unit) = (by.limit, by.kind.unit);
+    let (allowed, used, needed) = (quantity(unit, by.size), figure(unit, by.used), figure(unit, *amount));
+    let message = match refusal.class() {
+        Class::Parallel => format!("Limit \"{limit}\" allows {allowed}; {used} are running."),
+        Class::Rate => format!(
+            "Limit \"{limit}\" allows {allowed} in 60 seconds; {used} are used and this request needs an estimated \
+             {needed}. Retry in {retry_after_s} s."
+        ),
+        Class::Quota => format!(
+            "Limit \"{limit}\" allows {allowed} in its window; {used} are used and this request needs an estimated \
+             {needed}. The next window begins in {retry_after_s} s."
+        ),
+    };
+    let reply =
+        error(429, code(refusal.class()), message).with(header::RETRY_AFTER, &retry_after_s.to_string());
+    let reply = match refusal.class() {
+        // Hours or days: an SDK's own retries would only hammer.
+        Class::Quota => reply.with(X_SHOULD_RETRY, "false"),
+        Class::Rate | Class::Parallel => reply,
+    };
+    reply.with_standing(headers, by).for_client(headers)
+}
+
+fn code(class: Class) -> &'static str {
+    match class {
+        Class::Rate | Class::Parallel => "rate_limit_exceeded",
+        Class::Quota => "insufficient_quota",
+    }
+}
+
+fn window(span: Span) -> &'static str {
+    match span {
+        Span::Minute => "in 60 seconds",
+        Span::Calendar | Span::Rolling => "in its window",
+        Span::Lease => "at the same time",
+    }
+}
+
+/// A figure with its unit.
+fn quantity(unit: Unit, amount: u64) -> String {
+    let what = match unit {
+        Unit::TotalTokens => "tokens",
+        Unit::PromptTokens => "prompt tokens",
+        Unit::CompletionTokens => "completion tokens",
+        Unit::WeightedTokens => "weighted tokens",
+        Unit::Requests => "requests",
+        Unit::NanoUsd => "US dollars",
+        Unit::Slots => "requests at the same time",
+    };
+    format!("{} {what}", figure(unit, amount))
+}
+
+fn figure(unit: Unit, amount: u64) -> String {
+    match unit {
+        Unit::NanoUsd => format!("{}.{:09}", amount / 1_000_000_000, amount % 1_000_000_000),
+        _ => amount.to_string(),
     }
 }
 

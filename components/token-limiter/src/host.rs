@@ -10,7 +10,7 @@ use spin_sdk::wit_bindgen::yield_async;
 use std::cell::OnceCell;
 use std::fmt::Debug;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The store's label: the one that every Spin application has without a runtime config.
 const STORE: &str = "default";
@@ -86,6 +86,23 @@ impl CounterStore for Counters {
             Some(stored) => decode_counter(&stored)
                 .ok_or_else(|| failed_to("read a counter")(format!("{key} holds something else"))),
         }
+    }
+
+    async fn get_text(&self, key: &str) -> Result<Option<String>, StoreError> {
+        match self.reader().await?.get(key).await.map_err(failed_to("read a text"))? {
+            None => Ok(None),
+            Some(stored) => String::from_utf8(stored)
+                .map(Some)
+                .map_err(|_| failed_to("read a text")(format!("{key} holds something else"))),
+        }
+    }
+
+    async fn set_text(&self, key: &str, text: &str) -> Result<(), StoreError> {
+        self.reader().await?.set(key, text.as_bytes()).await.map_err(failed_to("write a text"))
+    }
+
+    async fn pause(&self, ms: u64) {
+        spin_sdk::time::sleep(Duration::from_millis(ms)).await;
     }
 
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {

@@ -3,7 +3,9 @@
 //! Its contract is in this component's README. This file is the route table; what is decided stands in the crates
 //! `quota` and `tokens`. `host` is the only other file that names `spin_sdk`.
 
+mod alerts;
 mod error;
+mod facts;
 mod host;
 mod reply;
 mod reserve;
@@ -42,13 +44,15 @@ async fn answer<'c>(call: Call, headers: &HeaderMap) -> Result<Reply, Cause<'c>>
     let path = target.split('?').next().unwrap_or_default();
     match (call.method(), path) {
         (Method::POST, RESERVE_PATH) => {
+            let config = host::config().await?;
+            let mut headers = headers.clone();
+            headers.extend(call.headers.named(&facts::counted_headers(config)));
             let (_, body) = call.split();
-            let (body, config) = (body.into_frames(), host::config().await?);
-            reserve::reserve(headers, body, config, &counters, host::now_ms, host::pause).await
+            reserve::reserve(&headers, body.into_frames(), config, &counters, host::now_ms, host::pause).await
         }
         (Method::POST, SETTLE_PATH) => {
             let (_, body) = call.split();
-            settle::settle(body.into_frames(), &counters).await
+            settle::settle(body.into_frames(), host::config().await?, &counters).await
         }
         (_, RESERVE_PATH | SETTLE_PATH) => Err(Cause::MethodNotAllowed { allow: "POST" }),
         (_, path) => Err(Cause::NotFound { path: path.to_owned() }),

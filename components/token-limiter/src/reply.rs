@@ -1,12 +1,13 @@
 //! An answer before it becomes the host's.
 
 use bytes::Bytes;
+use contracts::headers;
+use gateway_config::LimitHeaders;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use quota::{ResetDuration, Standing};
+use quota::{Admission, Kind, ResetDuration, Standing, Unit};
 
-const LIMIT_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-limit-tokens");
-const REMAINING_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-tokens");
-const RESET_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-reset-tokens");
+const RESERVATION: HeaderName = HeaderName::from_static(headers::RESERVATION);
+const FOR_CLIENT: HeaderName = HeaderName::from_static(headers::FOR_CLIENT);
 
 /// Status, headers and the whole body.
 #[derive(Debug)]
@@ -44,15 +45,55 @@ impl Reply {
         self
     }
 
-    /// OpenAI's three headers about a limit: its size, what is left, and when it is back to full.
-    pub fn with_standing(self, standing: &Standing<'_>) -> Self {
-        self.with_limit(standing.limit_tokens)
-            .with(REMAINING_TOKENS, &standing.remaining_tokens().to_string())
-            .with(RESET_TOKENS, &ResetDuration(standing.reset_ms).to_string())
+    /// The reservation, how the tightest limits stand, and what was charged.
+    pub fn with_admission(
+        self,
+        names: &LimitHeaders,
+        admission: &Admission<'_>,
+        charged_tokens: u64,
+    ) -> Self {
+        let mut reply = self;
+        if !admission.reservation.charges.is_empty() {
+            reply = reply.with(RESERVATION, &admission.reservation.to_string());
+        }
+        for standing in admission.tokens.iter().chain(&admission.requests) {
+            reply = reply.with_standing(names, standing);
+        }
+        if admission.tokens.is_some() {
+            reply = reply.with(names.consumed_tokens.clone(), &charged_tokens.to_string());
+        }
+        reply.for_client(names)
     }
 
-    /// The size of a limit alone, when its use was not looked up.
-    pub fn with_limit(self, limit_tokens: u64) -> Self {
-        self.with(LIMIT_TOKENS, &limit_tokens.to_string())
+    /// OpenAI's three headers about a limit of tokens or requests: its size, what is left, and when it is back to full.
+    pub fn with_standing(self, names: &LimitHeaders, standing: &Standing<'_>) -> Self {
+        let (remaining, reset) = match standing.kind.unit {
+            unit if unit.is_tokens() => (&names.remaining_tokens, &names.reset_tokens),
+            Unit::Requests => (&names.remaining_requests, &names.reset_requests),
+            _ => return self,
+        };
+        self.with_limit(names, standing.kind, standing.size)
+            .with(remaining.clone(), &standing.remaining().to_string())
+            .with(reset.clone(), &ResetDuration(standing.reset_ms).to_string())
+    }
+
+    /// The size of a limit of tokens or requests alone, when its use was not looked up.
+    pub fn with_limit(self, names: &LimitHeaders, kind: Kind, size: u64) -> Self {
+        match kind.unit {
+            unit if unit.is_tokens() => self.with(names.limit_tokens.clone(), &size.to_string()),
+            Unit::Requests => self.with(names.limit_requests.clone(), &size.to_string()),
+            _ => self,
+        }
+    }
+
+    /// Says which of the headers about limits are for the client: the document may call them anything.
+    pub fn for_client(self, names: &LimitHeaders) -> Self {
+        let set: Vec<&str> = names
+            .names()
+            .into_iter()
+            .filter(|name| self.headers.contains_key(*name))
+            .map(HeaderName::as_str)
+            .collect();
+        if set.is_empty() { self } else { self.with(FOR_CLIENT, &set.join(",")) }
     }
 }

@@ -1,13 +1,15 @@
 //! `POST /reserve`: the request's size, the limits' answer.
 
+use crate::alerts;
 use crate::error::Cause;
+use crate::facts::Facts;
 use crate::reply::Reply;
 use bounded_body::ReadError;
 use bytes::Bytes;
 use contracts::headers;
 use gateway_config::{LimiterConfig, OnStoreError};
 use http::{HeaderMap, HeaderName};
-use quota::{CounterStore, Outcome, RequestSize, Subject, demands, estimated_tokens};
+use quota::{CounterStore, Demands, Outcome, ReadFirst, RequestSize};
 use std::fmt::Display;
 use tokens::{ChatRequestView, InvalidRequest, count_prompt};
 
@@ -15,19 +17,24 @@ use tokens::{ChatRequestView, InvalidRequest, count_prompt};
 /// configured cap; this one keeps memory bounded whoever calls.
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 
-/// The headers that are read: the others stay with the host.
-pub const HEADERS: [HeaderName; 5] = [
+/// The headers that are read, beside those of [`crate::facts::counted_headers`]: the others stay with the host.
+pub const HEADERS: [HeaderName; 8] = [
     HeaderName::from_static(headers::REQUEST_ID),
     HeaderName::from_static(headers::CONSUMER),
     HeaderName::from_static(headers::TEAM),
     HeaderName::from_static(headers::APP),
+    HeaderName::from_static(headers::TAGS),
     HeaderName::from_static(headers::MODEL),
+    HeaderName::from_static(headers::POOL),
+    HeaderName::from_static(headers::CLIENT_IP),
 ];
 
-const RESERVATION: HeaderName = HeaderName::from_static(headers::RESERVATION);
 const PROMPT_TOKENS: HeaderName = HeaderName::from_static(headers::PROMPT_TOKENS);
 /// Set when the counters could not be reached and the document says to go on uncounted.
 const UNCOUNTED: HeaderName = HeaderName::from_static("x-tollgate-uncounted");
+
+/// Which counters refused lately. Holds times only.
+static READ_FIRST: ReadFirst = ReadFirst::new();
 
 /// Admits a request or says why not. `pause` lets the instance's other requests run while a long prompt is counted.
 pub async fn reserve<'c, B, S>(
@@ -46,18 +53,27 @@ where
         return Ok(Reply::no_content());
     }
     let body = bounded_body::read(body, MAX_REQUEST_BYTES).await.map_err(unreadable)?;
-    let subject = subject(headers);
+    let facts = Facts::read(headers, &body, config);
+    let subject = facts.subject();
     let size = size(subject.model, &body, pause).await.map_err(Cause::InvalidRequest)?;
-    let amount = estimated_tokens(config, size);
-    let demands = demands(&config.limits, &subject, amount);
-    match quota::reserve(counters, clock, &demands).await {
-        Ok(Outcome::Admitted { reservation, tightest }) => {
-            let reply = Reply::no_content().with(RESERVATION, &reservation.to_string());
-            Ok(reply.with(PROMPT_TOKENS, &size.prompt_tokens.to_string()).with_standing(&tightest))
+    let Demands { mut demands, estimate } = quota::demands(config, &subject, size);
+    READ_FIRST.mark(&mut demands, clock());
+    let outcome = quota::reserve(counters, &clock, &demands).await;
+    if let Ok(outcome) = &outcome {
+        READ_FIRST.learn(outcome, clock());
+    }
+    match outcome {
+        Ok(Outcome::Admitted(admission)) => {
+            let observed = alerts::observed(&admission);
+            let told = alerts::tell(counters, &admission.alerts).await;
+            let reply =
+                Reply::no_content().with_admission(&config.headers, &admission, estimate.total_tokens());
+            let reply = reply.with(PROMPT_TOKENS, &estimate.prompt_tokens.to_string());
+            Ok(Reply { log: alerts::joined(observed.into_iter().chain(told).collect()), ..reply })
         }
-        Ok(Outcome::Refused { by, retry_after_s }) => Err(Cause::RateExceeded { by, amount, retry_after_s }),
-        Ok(Outcome::NeverFits { limit, limit_tokens }) => {
-            Err(Cause::NeverFits { limit, limit_tokens, amount })
+        Ok(Outcome::Refused(refusal)) => Err(Cause::Refused { refusal, headers: &config.headers }),
+        Ok(Outcome::NeverFits { limit, kind, size, amount }) => {
+            Err(Cause::NeverFits { limit, kind, size, amount, headers: &config.headers })
         }
         Err(failure) => match config.on_store_error {
             OnStoreError::Deny => Err(Cause::StoreFailed(failure)),
@@ -77,16 +93,6 @@ async fn size(model: &str, body: &[u8], pause: impl AsyncFnMut()) -> Result<Requ
         max_completion_tokens: request.max_completion_tokens,
         n: request.n,
     })
-}
-
-fn subject(headers: &HeaderMap) -> Subject<'_> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    Subject {
-        consumer: text(headers::CONSUMER),
-        team: text(headers::TEAM),
-        app: text(headers::APP),
-        model: text(headers::MODEL),
-    }
 }
 
 /// What is wrong with a body that could not be read.

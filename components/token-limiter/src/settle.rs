@@ -1,18 +1,20 @@
 //! `POST /settle`: a batch of corrections.
 
+use crate::alerts;
 use crate::error::Cause;
 use crate::reply::Reply;
 use crate::reserve::unreadable;
 use bytes::Bytes;
-use contracts::limiter::{MAX_BATCH, SettleBatch};
-use quota::{CounterStore, corrections};
+use contracts::limiter::{MAX_BATCH, SettleBatch, SettleOutcome, SettledUsage, Settlement};
+use gateway_config::LimiterConfig;
+use quota::{CounterStore, Taken, Usage, corrections};
 use std::fmt::Display;
 
-/// A full batch of reservations under sixteen limits, the most that can differ, takes 700 KB.
-const MAX_BATCH_BYTES: usize = 1 << 20;
+/// A full batch of reservations under 64 limits with the longest names takes 3 MB.
+const MAX_BATCH_BYTES: usize = 4 << 20;
 
 /// Corrects the counters of a batch of reservations.
-pub async fn settle<B, S>(body: B, counters: &S) -> Result<Reply, Cause<'static>>
+pub async fn settle<B, S>(body: B, config: &LimiterConfig, counters: &S) -> Result<Reply, Cause<'static>>
 where
     B: http_body::Body<Data = Bytes, Error: Display>,
     S: CounterStore,
@@ -25,9 +27,26 @@ where
         let what = format!("holds {settlements} entries; at most {MAX_BATCH} are allowed");
         return Err(Cause::InvalidBatch { param: Some("settlements"), what });
     }
-    let (corrections, rejected) =
-        corrections(batch.settlements.iter().map(|s| (s.reservation.as_str(), s.tokens)));
+    let (corrections, rejected) = corrections(config, batch.settlements.iter().map(settlement));
     // A failure says more than a rejection does: it decides the answer if both happen.
-    quota::settle(counters, &corrections).await.map_err(Cause::Unsettled)?;
-    if rejected.is_empty() { Ok(Reply::no_content()) } else { Err(Cause::Rejected { rejected, settlements }) }
+    let alerts = quota::settle(counters, config, &corrections).await.map_err(Cause::Unsettled)?;
+    let told = alerts::tell(counters, &alerts).await;
+    if !rejected.is_empty() {
+        return Err(Cause::Rejected { rejected, settlements });
+    }
+    Ok(Reply { log: told, ..Reply::no_content() })
+}
+
+fn settlement(settlement: &Settlement) -> quota::Settlement<'_> {
+    let Settlement { reservation, outcome, usage, model, deployment } = settlement;
+    let SettledUsage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens } = *usage;
+    let taken = match outcome {
+        SettleOutcome::Returned => Taken::Nothing,
+        SettleOutcome::Used => Taken::Tokens {
+            usage: Usage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens },
+            model,
+            deployment,
+        },
+    };
+    quota::Settlement { reservation, taken }
 }

@@ -4,9 +4,9 @@ use crate::reply::Reply;
 use crate::{reserve, settle};
 use bytes::Bytes;
 use contracts::headers;
-use contracts::limiter::{MAX_BATCH, SettleBatch, Settlement};
+use contracts::limiter::{MAX_BATCH, SettleBatch, SettleOutcome, SettledUsage, Settlement};
 use futures::executor::block_on;
-use gateway_config::{CounterPart, Limit, LimiterConfig, OnStoreError};
+use gateway_config::{LimiterConfig, OnStoreError};
 use http::{HeaderMap, HeaderValue};
 use http_body_util::Full;
 use quota::{CounterStore, StoreError};
@@ -16,11 +16,11 @@ use std::collections::BTreeMap;
 /// Ten seconds into a window.
 const NOW_MS: u64 = 29_000_000 * 60_000 + 10_000;
 const HELLO: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello there"}],"max_tokens":491}"#;
-const HELLO_TOKENS: u64 = 500;
 
 #[derive(Default)]
 struct Memory {
     counters: RefCell<BTreeMap<String, i64>>,
+    texts: RefCell<BTreeMap<String, String>>,
     is_down: bool,
 }
 
@@ -32,6 +32,16 @@ impl Memory {
 }
 
 impl CounterStore for Memory {
+    async fn get_text(&self, key: &str) -> Result<Option<String>, StoreError> {
+        self.failure().map(|()| self.texts.borrow().get(key).cloned())
+    }
+
+    async fn set_text(&self, key: &str, text: &str) -> Result<(), StoreError> {
+        self.failure().map(|()| drop(self.texts.borrow_mut().insert(key.to_owned(), text.to_owned())))
+    }
+
+    async fn pause(&self, _: u64) {}
+
     async fn get(&self, key: &str) -> Result<i64, StoreError> {
         self.failure().map(|()| self.counters.borrow().get(key).copied().unwrap_or(0))
     }
@@ -45,13 +55,16 @@ impl CounterStore for Memory {
     }
 }
 
-fn config(limits: &[(&str, &[CounterPart], u64)], on_store_error: OnStoreError) -> LimiterConfig {
-    let limit = |&(name, counter_key, tokens_per_minute): &(&str, &[CounterPart], u64)| Limit {
-        name: name.to_owned(),
-        counter_key: counter_key.to_vec(),
-        tokens_per_minute,
-    };
-    LimiterConfig { limits: limits.iter().map(limit).collect(), completion_reserve: 1_024, on_store_error }
+/// Rules, and what follows them in a document.
+fn config(rules: &[(&str, &str)], rest: &str) -> LimiterConfig {
+    let rule = |(name, rule): &(&str, &str)| format!("[[limits]]\nname = \"{name}\"\n{rule}\n");
+    let document = format!("{}\n[cache]\n{rest}", rules.iter().map(rule).collect::<String>());
+    LimiterConfig::parse(&document).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// One rule for everybody.
+fn all(amounts: &str) -> LimiterConfig {
+    config(&[("all", &format!("counter_key = []\n{amounts}"))], "")
 }
 
 fn ask(memory: &Memory, config: &LimiterConfig, body: &str) -> Reply {
@@ -68,7 +81,8 @@ fn ask(memory: &Memory, config: &LimiterConfig, body: &str) -> Reply {
 
 fn correct(memory: &Memory, body: &str) -> Reply {
     let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
-    block_on(settle::settle(body, memory)).unwrap_or_else(|cause| Reply::from(&cause))
+    block_on(settle::settle(body, &all("tokens_per_minute = 1"), memory))
+        .unwrap_or_else(|cause| Reply::from(&cause))
 }
 
 /// Status, the headers as `name: value` lines in the order of their names, and the body.
@@ -82,62 +96,153 @@ fn seen(reply: &Reply) -> (u16, Vec<String>, String) {
 }
 
 #[test]
-fn an_admission_carries_the_reservation_and_the_tightest_limit() {
-    let limits: [(&str, &[CounterPart], u64); 2] = [
-        ("each", &[CounterPart::Consumer, CounterPart::Model], 20_000),
-        ("team", &[CounterPart::Team], 1_200),
+fn an_admission_carries_the_reservation_and_the_tightest_limits() {
+    let rules = [
+        (
+            "each",
+            "counter_key = [\"consumer\", \"model\"]\ntokens_per_minute = 20_000\nrequests_per_minute = 3",
+        ),
+        ("team", "counter_key = [\"team\"]\ntokens_per_minute = 1_200"),
     ];
-    let (memory, config) = (Memory::default(), config(&limits, OnStoreError::Deny));
+    let (memory, config) = (Memory::default(), config(&rules, ""));
     let (status, headers, body) = seen(&ask(&memory, &config, HELLO));
     assert_eq!((status, body.as_str()), (204, ""));
     let expected = [
+        "x-ratelimit-consumed-tokens: 500",
+        "x-ratelimit-limit-requests: 3",
         "x-ratelimit-limit-tokens: 1200",
+        "x-ratelimit-remaining-requests: 2",
         "x-ratelimit-remaining-tokens: 700",
+        "x-ratelimit-reset-requests: 1m50s",
         "x-ratelimit-reset-tokens: 1m50s",
+        "x-tollgate-for-client: x-ratelimit-limit-tokens,x-ratelimit-remaining-tokens,x-ratelimit-reset-tokens,\
+         x-ratelimit-limit-requests,x-ratelimit-remaining-requests,x-ratelimit-reset-requests,\
+         x-ratelimit-consumed-tokens",
         "x-tollgate-prompt-tokens: 9",
-        "x-tollgate-reservation: 1;500:each:alice+gpt-oss%3A20b:29000000;500:team:acme:29000000",
+        "x-tollgate-reservation: 2;500:each:mt:alice+gpt-oss%3A20b:29000000:29000001;\
+         1:each:mn:alice+gpt-oss%3A20b:29000000:29000001;500:team:mt:acme:29000000:29000001",
     ];
     assert_eq!(headers, expected);
-    assert!(memory.counters.borrow().values().all(|&count| count == 500));
+}
+
+#[test]
+fn headers_have_the_names_that_the_document_gives_them() {
+    let rules = [("all", "counter_key = []\ntokens_per_minute = 1_200")];
+    let names = "[limiter.headers]\nlimit_tokens = \"X-Size\"\nconsumed_tokens = \"x-taken\"";
+    let reply = ask(&Memory::default(), &config(&rules, names), HELLO);
+    assert_eq!(
+        (&reply.headers["x-size"], &reply.headers["x-taken"]),
+        (&"1200".parse().unwrap(), &"500".parse().unwrap())
+    );
+    let for_client = reply.headers["x-tollgate-for-client"].to_str().unwrap();
+    assert_eq!(for_client, "x-size,x-ratelimit-remaining-tokens,x-ratelimit-reset-tokens,x-taken");
 }
 
 #[test]
 fn a_refusal_says_which_limit_how_full_and_when_to_come_back() {
-    let (memory, config) = (Memory::default(), config(&[("each", &[], 1_200)], OnStoreError::Deny));
-    ask(&memory, &config, HELLO);
-    ask(&memory, &config, HELLO);
-    let reply = ask(&memory, &config, HELLO);
-    let (status, headers, body) = seen(&reply);
-    assert_eq!(status, 429);
-    // 1,000 are used: admitted when they weigh 700, 18 s into the next window.
-    let expected = [
-        "retry-after: 68",
-        "x-ratelimit-limit-tokens: 1200",
-        "x-ratelimit-remaining-tokens: 200",
-        "x-ratelimit-reset-tokens: 1m50s",
-    ];
-    assert_eq!(headers, expected);
-    assert!(body.contains(r#""code":"rate_limit_exceeded""#), "{body}");
-    assert!(body.contains(r#"Limit \"each\" allows 1200 tokens in 60 seconds; 1000 are used"#), "{body}");
-    assert_eq!(reply.headers["content-length"], body.len().to_string());
+    // Asked until it is refused.
+    for (amounts, code, message, expected) in [
+        (
+            "tokens_per_minute = 1_200",
+            "rate_limit_exceeded",
+            r#"Limit \"all\" allows 1200 tokens in 60 seconds; 1000 are used and this request needs an estimated 500."#,
+            // 1,000 are used: admitted when they weigh 700, 18 s into the next window.
+            &["retry-after: 68", "x-ratelimit-limit-tokens: 1200", "x-ratelimit-remaining-tokens: 200"][..],
+        ),
+        (
+            "requests_per_minute = 2",
+            "rate_limit_exceeded",
+            r#"allows 2 requests in 60 seconds; 2 are used and this request needs an estimated 1."#,
+            &["retry-after: 80", "x-ratelimit-limit-requests: 2", "x-ratelimit-remaining-requests: 0"],
+        ),
+        (
+            "request_quota = 1\nperiod = \"hour\"",
+            "insufficient_quota",
+            r#"allows 1 requests in its window; 1 are used and this request needs an estimated 1."#,
+            &["retry-after: 2390", "x-should-retry: false", "x-ratelimit-reset-requests: 39m50s"],
+        ),
+        (
+            "max_parallel = 1",
+            "rate_limit_exceeded",
+            r#"Limit \"all\" allows 1 requests at the same time; 1 are running."#,
+            &["retry-after: 1"],
+        ),
+    ] {
+        let (memory, config) = (Memory::default(), all(amounts));
+        let reply = (0..9).map(|_| ask(&memory, &config, HELLO)).find(|reply| reply.status != 204).unwrap();
+        let (status, headers, body) = seen(&reply);
+        assert_eq!(status, 429);
+        for line in expected {
+            assert!(headers.iter().any(|header| header == line), "{line} is not in {headers:?}");
+        }
+        assert!(body.contains(&format!(r#""code":"{code}""#)), "{body}");
+        assert!(body.contains(message), "{body}");
+        assert_eq!(reply.headers["content-length"], body.len().to_string());
+    }
 }
 
 #[test]
 fn a_request_larger_than_a_limit_is_told_not_to_come_back() {
-    let (memory, config) =
-        (Memory::default(), config(&[("each", &[], HELLO_TOKENS - 1)], OnStoreError::Deny));
+    let (memory, config) = (Memory::default(), all("tokens_per_minute = 499"));
     let (status, headers, body) = seen(&ask(&memory, &config, HELLO));
-    assert_eq!(
-        (status, headers),
-        (429, vec!["x-ratelimit-limit-tokens: 499".to_owned(), "x-should-retry: false".to_owned()])
-    );
-    assert!(body.contains("estimated 500 tokens") && body.contains(r#"limit \"each\""#), "{body}");
+    let expected = [
+        "x-ratelimit-limit-tokens: 499",
+        "x-should-retry: false",
+        "x-tollgate-for-client: x-ratelimit-limit-tokens",
+    ];
+    assert_eq!((status, headers), (429, expected.map(str::to_owned).to_vec()));
+    assert!(body.contains("estimated 500 tokens") && body.contains(r#"limit \"all\""#), "{body}");
     assert!(memory.counters.borrow().is_empty());
 }
 
 #[test]
+fn a_rule_that_observes_refuses_nothing_and_says_so_in_the_log() {
+    let (memory, config) = (Memory::default(), all("requests_per_minute = 1\nmode = \"observe\""));
+    assert_eq!(ask(&memory, &config, HELLO).log, None);
+    let reply = ask(&memory, &config, HELLO);
+    assert_eq!(reply.status, 204);
+    assert_eq!(reply.log.as_deref(), Some("observe limit=all kind=mn would refuse: used=1 size=1"));
+}
+
+#[test]
+fn a_threshold_is_told_once_in_a_window() {
+    let (memory, config) = (Memory::default(), all("tokens_per_minute = 1_200\nalert_at = [0.4, 0.8]"));
+    let told: Vec<_> = (0..2).map(|_| ask(&memory, &config, HELLO).log).collect();
+    let line = |at, used| format!("alert limit=all kind=mt at={at}/1000 used={used} size=1200");
+    assert_eq!(told, [Some(line(400, 500)), Some(line(800, 1000))]);
+    // Below and above once more.
+    memory.counters.borrow_mut().insert("tl:2:all:mt::29000000:29000001".to_owned(), 0);
+    assert_eq!(ask(&memory, &config, HELLO).log, None);
+}
+
+#[test]
+fn the_user_and_the_clients_headers_have_counters_of_their_own() {
+    let rules =
+        [("own", "counter_key = [\"user\", \"header:x-project\", \"client_ip\"]\nrequests_per_minute = 3")];
+    let config = config(&rules, "");
+    let mut facts = HeaderMap::new();
+    for (name, value) in [("x-tollgate-header-x-project", "p"), (headers::CLIENT_IP, "10.0.0.1")] {
+        facts.insert(name, HeaderValue::from_static(value));
+    }
+    for (user, expected) in [(r#","user":"ünal""#, "%C3%BCnal"), ("", ""), (r#","user":7"#, "")] {
+        let body = format!(r#"{{"messages":[]{user}}}"#);
+        let reservation = block_on(reserve::reserve(
+            &facts,
+            Full::new(Bytes::from(body)),
+            &config,
+            &Memory::default(),
+            || NOW_MS,
+            async || {},
+        ));
+        let headers = reservation.unwrap().headers;
+        let text = headers[headers::RESERVATION].to_str().unwrap();
+        assert_eq!(text, format!("2;1:own:mn:{expected}+10.0.0.1+p:29000000:29000001"));
+    }
+}
+
+#[test]
 fn a_body_that_is_no_chat_request_is_refused_by_its_field() {
-    let (memory, config) = (Memory::default(), config(&[("each", &[], 1_200)], OnStoreError::Deny));
+    let (memory, config) = (Memory::default(), all("tokens_per_minute = 1_200"));
     let (status, _, body) = seen(&ask(&memory, &config, r#"{"messages":[{"content":7}]}"#));
     assert_eq!(status, 400);
     assert!(body.contains(r#""param":"messages[0].content""#), "{body}");
@@ -146,7 +251,7 @@ fn a_body_that_is_no_chat_request_is_refused_by_its_field() {
 #[test]
 fn without_limits_everything_is_admitted_unread() {
     let memory = Memory { is_down: true, ..Memory::default() };
-    let (status, headers, _) = seen(&ask(&memory, &config(&[], OnStoreError::Deny), "junk"));
+    let (status, headers, _) = seen(&ask(&memory, &LimiterConfig::default(), "junk"));
     assert_eq!((status, headers), (204, vec![]));
 }
 
@@ -157,7 +262,8 @@ fn a_dead_store_refuses_or_admits_uncounted_as_configured_and_is_logged() {
         (OnStoreError::Deny, 503, "retry-after: 1"),
         (OnStoreError::Allow, 204, "x-tollgate-uncounted: store-error"),
     ] {
-        let reply = ask(&memory, &config(&[("each", &[], 1_200)], policy), HELLO);
+        let config = LimiterConfig { on_store_error: policy, ..all("tokens_per_minute = 1_200") };
+        let reply = ask(&memory, &config, HELLO);
         let (seen_status, headers, body) = seen(&reply);
         assert_eq!((seen_status, headers), (status, vec![header.to_owned()]));
         assert!(!body.contains("secret-host"), "{body}");
@@ -167,12 +273,19 @@ fn a_dead_store_refuses_or_admits_uncounted_as_configured_and_is_logged() {
 
 #[test]
 fn a_settlement_makes_room_again_or_leaves_a_debt() {
-    let config = config(&[("each", &[], 1_200)], OnStoreError::Deny);
+    let config = all("tokens_per_minute = 1_200");
     for (used, remaining) in [(0, 700), (100, 600), (500, 200), (700, 0)] {
         let memory = Memory::default();
         let reservation =
             ask(&memory, &config, HELLO).headers[headers::RESERVATION].to_str().unwrap().to_owned();
-        let batch = SettleBatch { settlements: vec![Settlement { reservation, tokens: used }] };
+        let settlement = Settlement {
+            reservation,
+            outcome: SettleOutcome::Used,
+            usage: SettledUsage { prompt_tokens: used, ..SettledUsage::default() },
+            model: String::new(),
+            deployment: String::new(),
+        };
+        let batch = SettleBatch { settlements: vec![settlement] };
         assert_eq!(correct(&memory, &serde_json::to_string(&batch).unwrap()).status, 204);
         let reply = ask(&memory, &config, HELLO);
         assert_eq!(reply.headers["x-ratelimit-remaining-tokens"], remaining.to_string(), "{used}");
@@ -184,18 +297,19 @@ fn a_wrong_settlement_is_named_and_the_others_are_made() {
     let memory = Memory::default();
     let (status, _, body) = seen(&correct(
         &memory,
-        r#"{"settlements":[{"reservation":"1;5:a::1","tokens":9},{"reservation":"?","tokens":1}]}"#,
+        r#"{"settlements":[{"reservation":"2;5:a:mt::1:2","outcome":"used","usage":{"completion_tokens":9}},{"reservation":"?","outcome":"returned"}]}"#,
     ));
     assert_eq!(status, 400);
     assert!(body.contains(r#""param":"settlements[1].reservation""#), "{body}");
-    assert_eq!(memory.counters.borrow()["tl:1:a::1"], 4);
+    assert_eq!(memory.counters.borrow()["tl:2:a:mt::1:2"], 4);
 }
 
 #[test]
 fn a_batch_that_is_none_settles_nothing() {
-    let one = r#"{"reservation":"1;5:a::1","tokens":9}"#;
+    let one = r#"{"reservation":"2;5:a:mt::1:2","outcome":"returned"}"#;
     let too_many = format!(r#"{{"settlements":[{}]}}"#, vec![one; MAX_BATCH + 1].join(","));
-    for body in ["", "[]", r#"{"settlements":[{"reservation":"1;5:a::1","tokens":-9}]}"#, &too_many] {
+    for body in ["", "[]", r#"{"settlements":[{"reservation":"2;5:a:mt::1:2","outcome":"lost"}]}"#, &too_many]
+    {
         let memory = Memory::default();
         let (status, _, answer) = seen(&correct(&memory, body));
         assert_eq!(status, 400, "{answer}");
@@ -207,7 +321,7 @@ fn a_batch_that_is_none_settles_nothing() {
 #[test]
 fn a_settlement_that_the_store_does_not_take_is_not_to_be_repeated() {
     let memory = Memory { is_down: true, ..Memory::default() };
-    let reply = correct(&memory, r#"{"settlements":[{"reservation":"1;5:a::1","tokens":9}]}"#);
+    let reply = correct(&memory, r#"{"settlements":[{"reservation":"2;5:a:mt::1:2","outcome":"returned"}]}"#);
     assert_eq!(seen(&reply).0, 503);
     assert_eq!(reply.headers["x-should-retry"], "false");
     assert!(reply.log.unwrap().contains("1 of 1"));

@@ -16,6 +16,16 @@ pub const TEAM: &str = "x-tollgate-team";
 pub const APP: &str = "x-tollgate-app";
 /// Public model name that the client asked for, after alias resolution.
 pub const MODEL: &str = "x-tollgate-model";
+/// Name of the `[[models]]` entry that serves the request; `*` for a name that no other has.
+pub const POOL: &str = "x-tollgate-pool";
+/// Tags of the consumer, separated by commas.
+pub const TAGS: &str = "x-tollgate-tags";
+/// Address of the client's connection, without the port.
+pub const CLIENT_IP: &str = "x-tollgate-client-ip";
+/// Begins the names under which the limiter gets those headers of the client's that a limit counts by.
+pub const CLIENT_HEADER_PREFIX: &str = "x-tollgate-header-";
+/// Names of those headers of the limiter's answer that are for the client, separated by commas.
+pub const FOR_CLIENT: &str = "x-tollgate-for-client";
 /// Opaque reservation that `/reserve` returns and `/settle` takes back.
 pub const RESERVATION: &str = "x-tollgate-reservation";
 /// Tokens of the prompt as the limiter counted them, beside the reservation.

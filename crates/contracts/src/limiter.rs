@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// `POST`: the body is the client's own request; consumer, team, app and model travel as headers.
+/// `POST`: the body is the client's own request; who asks for what travels as headers ([`crate::headers`]).
 ///
-/// 204 with [`crate::headers::RESERVATION`] and `x-ratelimit-*` when admitted (no reservation header when no limit
-/// applies); 429 or 503 with the finished error response for the client otherwise.
+/// 204 with [`crate::headers::RESERVATION`] when admitted (without it when no rule matches); 429 or 503 with the finished
+/// error response for the client otherwise. [`crate::headers::FOR_CLIENT`] names the headers that are for the client.
 pub const RESERVE_PATH: &str = "/reserve";
 
 /// `POST`: a [`SettleBatch`]; 204.
@@ -23,8 +23,41 @@ pub struct SettleBatch {
 pub struct Settlement {
     /// As returned by `/reserve`, unchanged.
     pub reservation: String,
-    /// Tokens really used, prompt and completion together; 0 returns the whole reservation.
-    pub tokens: u64,
+    /// What became of it.
+    pub outcome: SettleOutcome,
+    /// Tokens really used.
+    #[serde(default)]
+    pub usage: SettledUsage,
+    /// Public model name, for the price.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub model: String,
+    /// Label of the deployment that answered, for the price.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub deployment: String,
+}
+
+/// What became of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SettleOutcome {
+    /// The request took what `usage` says, and its turn: `used`.
+    Used,
+    /// It took nothing, because the call failed or the cache answered; everything goes back: `returned`.
+    Returned,
+}
+
+/// Tokens of one request, as in a usage record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SettledUsage {
+    /// In the prompt, cached ones included.
+    pub prompt_tokens: u64,
+    /// Of these, read from the provider's own prompt cache.
+    pub cached_tokens: u64,
+    /// Generated, reasoning included.
+    pub completion_tokens: u64,
+    /// Of these, reasoning.
+    pub reasoning_tokens: u64,
 }
 
 /// Most settlements or records in one batch.

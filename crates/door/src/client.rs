@@ -6,15 +6,18 @@ use std::net::{IpAddr, SocketAddr};
 /// Set by the platform on every request, after whatever the client sent under the same name.
 const CLIENT_ADDR: &str = "spin-client-addr";
 
-/// Whether the peer of the connection is on this machine.
+/// The address of the connection's peer; an IPv4 address in IPv6's form is given as IPv4.
 ///
-/// Only the last value counts: the platform appends its own after the client's copies. Without any, the answer is no.
-pub fn is_loopback_client(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get_all(CLIENT_ADDR).iter().next_back().and_then(|v| v.to_str().ok()) else {
-        return false;
-    };
+/// Only the last value counts: the platform appends its own after the client's copies.
+pub fn client_ip(headers: &HeaderMap) -> Option<IpAddr> {
+    let value = headers.get_all(CLIENT_ADDR).iter().next_back()?.to_str().ok()?;
     let ip = value.parse::<SocketAddr>().map(|a| a.ip()).or_else(|_| value.parse::<IpAddr>());
-    ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
+    ip.ok().map(|ip| ip.to_canonical())
+}
+
+/// Whether the peer of the connection is on this machine. When it is not known, the answer is no.
+pub fn is_loopback_client(headers: &HeaderMap) -> bool {
+    client_ip(headers).is_some_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod credential;
 mod headers;
 mod request_id;
 
-pub use client::is_loopback_client;
+pub use client::{client_ip, is_loopback_client};
 pub use credential::{Credential, key_digest, presented_key};
 pub use headers::{for_client, for_upstream};
 pub use request_id::{choose as choose_request_id, generate as generate_request_id};

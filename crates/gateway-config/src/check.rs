@@ -5,7 +5,7 @@ use crate::fields::path_of;
 use crate::names::{did_you_mean, is_model_name};
 use crate::router::{PlainVariables, RouterConfig};
 use crate::secret::Secrets;
-use crate::{Consumer, CounterPart, LimiterConfig, Problems, UsageConfig};
+use crate::{Problems, UsageConfig};
 use crate::{cache, limits, router, usage};
 use http::uri::Scheme;
 
@@ -51,16 +51,18 @@ pub fn check(gateway: &str, secrets: &str, plain: PlainVariables<'_>) -> Result<
     let mut router = router::read(&document, secrets, plain, &report);
     let is_router_sound = report.len() == 0;
     let limiter = limits::read(&root);
-    if report.len() == 0 {
-        refuse_limits_by_what_no_one_has(&limiter, &router, &report);
-    }
+    let is_limiter_sound = report.len() == 0;
     let cache = cache::read(&root);
+    let before_usage = report.len();
     let usage = usage::read(&root);
     if is_router_sound {
         refuse_prices_without_use(&usage, &router, &report);
         if router.needs_prices() {
             router.take_prices(usage.pricing.clone(), &report);
         }
+    }
+    if is_limiter_sound && report.len() == before_usage {
+        limits::refuse_limits_that_fit_nothing(&limiter, &router, &usage.pricing, &report);
     }
     let plain_http_origins = plain_http_origins(&router);
     if plain_http_origins.len() > PLAIN_HTTP_ORIGINS_MAX {
@@ -90,24 +92,6 @@ pub fn check(gateway: &str, secrets: &str, plain: PlainVariables<'_>) -> Result<
         notes,
     };
     report.finish(summary)
-}
-
-/// A limit by team when no consumer has a team: all would share one counter, which is not what it says.
-fn refuse_limits_by_what_no_one_has(limiter: &LimiterConfig, router: &RouterConfig, report: &Report) {
-    let has = |part: CounterPart, consumer: &Consumer| match part {
-        CounterPart::Consumer | CounterPart::Model => true,
-        CounterPart::Team => consumer.team.is_some(),
-        CounterPart::App => consumer.app.is_some(),
-    };
-    for (index, limit) in limiter.limits.iter().enumerate() {
-        for part in &limit.counter_key {
-            if !router.consumers.iter().any(|consumer| has(*part, consumer)) {
-                let message = "which no consumer has, so it would tell no requests apart; leave it out";
-                let path = format!("limits[{index}].counter_key");
-                report.add(path, format!("has {:?}, {message}", part.as_str()));
-            }
-        }
-    }
 }
 
 /// A price for a name that no request can have is a typing error, and what it was meant for would cost nothing.

@@ -39,6 +39,14 @@ impl<'a, 'd> Fields<'a, 'd> {
         self.report.add(self.path_of(key), message);
     }
 
+    /// The same table, with problems told to `report`: for what another component reads and judges.
+    pub fn reporting_to<'b>(&self, report: &'b Report) -> Fields<'b, 'd>
+    where
+        'a: 'b,
+    {
+        Fields { table: self.table, path: self.path.clone(), report }
+    }
+
     /// Where readers of this document report.
     pub fn report(&self) -> &'a Report {
         self.report
@@ -152,6 +160,25 @@ impl<'a, 'd> Fields<'a, 'd> {
         }
     }
 
+    /// A list of numbers as they are written, each with where it stands; others are reported and left out.
+    pub fn decimals(&self, key: &str) -> Option<Vec<(String, &'a str)>> {
+        let value = self.value(key)?;
+        let Some(array) = value.as_array() else {
+            self.wrong_type(key, value, "a list of decimal numbers");
+            return None;
+        };
+        let mut numbers = Vec::with_capacity(array.len());
+        for (index, item) in array.iter().enumerate() {
+            let path = format!("{}[{index}]", self.path_of(key));
+            match item.get_ref() {
+                DeValue::Float(float) => numbers.push((path, float.as_str())),
+                DeValue::Integer(integer) if integer.radix() == 10 => numbers.push((path, integer.as_str())),
+                other => self.report.add(path, format!("is {}, must be a decimal number", described(other))),
+            }
+        }
+        Some(numbers)
+    }
+
     /// `true` or `false`.
     pub fn flag(&self, key: &str) -> Option<bool> {
         let value = self.value(key)?;
@@ -228,6 +255,18 @@ pub(crate) fn path_of(path: &str, key: &str) -> String {
     let is_bare = is_name(key) && !key.contains('.');
     let key = if is_bare { key.to_owned() } else { shown(key) };
     if path.is_empty() { key } else { format!("{path}.{key}") }
+}
+
+/// A decimal number as a whole number of its `decimals`-th places, exactly: 2.5 with 3 is 2,500. `None` for a negative one,
+/// an exponent, more places, or what does not fit.
+pub(crate) fn scaled(text: &str, decimals: usize) -> Option<u64> {
+    let (whole, places) = text.split_once('.').unwrap_or((text, ""));
+    let whole = whole.strip_prefix('+').unwrap_or(whole);
+    let is_number = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !is_number(whole) || !is_number(places) || places.len() > decimals {
+        return None;
+    }
+    format!("{whole}{places:0<decimals$}").parse().ok()
 }
 
 /// Values that must be unique, with the table that has each.

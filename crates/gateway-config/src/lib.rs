@@ -47,7 +47,10 @@ pub use consumers::{Consumer, Consumers};
 pub use deployments::Deployment;
 pub use fallbacks::{ErrorClass, Fallback};
 pub use health_check::HealthCheck;
-pub use limits::{CounterPart, Limit, LimiterConfig, OnStoreError};
+pub use limits::{
+    Check, CostTable, CounterPart, Limit, LimitHeaders, LimiterConfig, Matches, Measure, Mode, OnStoreError,
+    Period, Weights, Window, Zone,
+};
 pub use models::Model;
 pub use pricing::{Price, Pricing};
 pub use problems::{Problem, Problems};

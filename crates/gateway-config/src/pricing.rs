@@ -1,12 +1,14 @@
 //! `[pricing."name"]`: what a million tokens cost.
 
-use crate::fields::Fields;
+use crate::fields::{Fields, scaled};
 use std::collections::HashMap;
 
 /// Keys of `[pricing."name"]`.
 pub(crate) const KEYS: &[&str] =
     &["prompt_usd_per_million", "cached_usd_per_million", "completion_usd_per_million"];
 
+/// Tokens that a price is for.
+const TOKENS_PER_PRICE: u128 = 1_000_000;
 /// Digits after the point: a nano-dollar.
 const DECIMALS: usize = 9;
 /// A million dollars in nano-dollars: far above any price, and a request of 10^10 tokens still costs less than 2^64.
@@ -27,6 +29,21 @@ pub struct Price {
     pub cached_nano_usd_per_million: u64,
     /// Completion tokens, reasoning included.
     pub completion_nano_usd_per_million: u64,
+}
+
+impl Price {
+    /// What these tokens cost, in nano-dollars; `u64::MAX` when it does not fit.
+    ///
+    /// The three products are added exactly and rounded once, half up. Cached tokens are a part of the prompt and are
+    /// charged at their own price only; more cached than prompt tokens are charged for the cached ones.
+    pub fn cost_nano_usd(&self, prompt_tokens: u64, cached_tokens: u64, completion_tokens: u64) -> u64 {
+        let product = |tokens: u64, per_million: u64| u128::from(tokens) * u128::from(per_million);
+        let sum = product(prompt_tokens.saturating_sub(cached_tokens), self.prompt_nano_usd_per_million)
+            .saturating_add(product(cached_tokens, self.cached_nano_usd_per_million))
+            .saturating_add(product(completion_tokens, self.completion_nano_usd_per_million));
+        let rounded = sum.saturating_add(TOKENS_PER_PRICE / 2) / TOKENS_PER_PRICE;
+        u64::try_from(rounded).unwrap_or(u64::MAX)
+    }
 }
 
 impl Pricing {
@@ -103,15 +120,8 @@ fn price(fields: &Fields<'_, '_>, key: &str) -> Option<u64> {
 }
 
 /// A decimal number of dollars as nano-dollars, exactly; no floating point comes near money.
-fn nano_usd(text: &str) -> Option<u64> {
-    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
-    let whole = whole.strip_prefix('+').unwrap_or(whole);
-    let is_number = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() || !is_number(whole) || !is_number(decimals) || decimals.len() > DECIMALS {
-        return None;
-    }
-    let nano = format!("{whole}{decimals:0<DECIMALS$}").parse().ok()?;
-    (nano <= PRICE_MAX_NANO_USD).then_some(nano)
+pub(crate) fn nano_usd(text: &str) -> Option<u64> {
+    scaled(text, DECIMALS).filter(|nano| *nano <= PRICE_MAX_NANO_USD)
 }
 
 #[cfg(test)]

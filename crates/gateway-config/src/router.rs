@@ -3,7 +3,7 @@
 use crate::document::{Document, Report};
 use crate::secret::Secrets;
 use crate::{Backend, Bounds, Consumers, Model, Pricing, Problems, Regions, Route, Strategy};
-use crate::{backends, bounds, consumers, models, pricing, regions, routes, settings};
+use crate::{backends, bounds, consumers, limits, models, pricing, regions, routes, settings};
 use std::sync::Arc;
 
 /// What the plain variables say (for the shortest start).
@@ -28,6 +28,8 @@ pub struct RouterConfig {
     pub regions: Regions,
     /// Byte caps.
     pub bounds: Bounds,
+    /// Headers of the client's that limits count by, lower case: `token-limiter` gets them.
+    pub counted_headers: Vec<String>,
     /// Prices, where a model is served at the lowest cost; else empty, for money is not on the client's path.
     pub pricing: Pricing,
 }
@@ -111,6 +113,7 @@ pub(crate) fn read(
     let routes = routes::read(&root, &models, &consumers);
     let regions = regions::read(&root);
     let bounds = bounds::read(&root);
+    let counted_headers = limits::counted_headers(&root);
     let pricing = Pricing::default();
     RouterConfig {
         backends: backends.valid,
@@ -119,6 +122,7 @@ pub(crate) fn read(
         routes,
         regions,
         bounds,
+        counted_headers,
         pricing,
     }
 }

@@ -1,13 +1,31 @@
-//! Which counter a request is charged to, and the name of its key in the store.
+//! Which counter a request is charged to, the names of its keys in the store, and when a key is of no more use.
 //!
-//! A key is `tl:1:<limit>:<value>:<window>`: our prefix, because some stores ignore their label and are shared; the
-//! layout's version; the limit's name; the values that the limit counts by; the window's index. Different values
-//! never share a key, and a value cannot reach beyond its place in the key.
+//! A key is `tl:2:<limit>:<kind>:<value>:<window>:<expires>`: our prefix, because some stores ignore their label and are
+//! shared; the layout's version; the limit's name; two letters for what is counted ([`Kind`]); the values that the
+//! limit counts by; the window; and the last minute (since the Unix epoch) in which anybody looks at the key, so that a
+//! sweeper can decide by the key's text alone. Different values never share a key, and a value cannot reach beyond its place.
+//!
+//! Windows that roll from first use cannot name their end: two first requests at once may differ about the start, and must
+//! share the counter all the same. Their keys end in `~` ([`Fate::Ask`]).
 
+use crate::kind::Kind;
 use sha2::{Digest, Sha256};
 use std::fmt::{self, Write};
 
-const PREFIX: &str = "tl:1:";
+/// Every key of the limiter begins with this.
+pub const KEY_PREFIX: &str = "tl:";
+const CURRENT: &str = "tl:2:";
+/// What the version before wrote: `tl:1:<limit>:<value>:<minute>`.
+const BEFORE: &str = "tl:1:";
+/// In the place of the last minute of a window that rolls from first use.
+const ROLLING: &str = "~";
+/// In the place of a rolling window: the key of the text that says which one is in use.
+const FROM: &str = "from";
+
+/// Hosts' clocks may differ by this much: a key is kept so much longer.
+const SLACK_MINUTES: u64 = 1;
+/// How long the version before looked at a key.
+const BEFORE_MINUTES: u64 = 2;
 
 /// Longest escaped name or value that is kept readable, in bytes; a longer one is replaced by its hash.
 const MAX_READABLE_BYTES: usize = 64;
@@ -15,37 +33,154 @@ const MAX_READABLE_BYTES: usize = 64;
 /// 128 bits: a collision among 10⁹ counters has a chance of about 10⁻²¹.
 const HASH_BYTES: usize = 16;
 
-/// One limit's counter for one combination of values, whatever the window.
+/// One check's counter for one combination of values, whatever the window.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Counter(String);
+pub struct Counter {
+    limit: String,
+    kind: Kind,
+    value: String,
+}
+
+/// One counter in one window: one key of the store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot {
+    /// The counter.
+    pub counter: Counter,
+    /// Which window: the index of a minute, of a lease's bucket, the calendar's start in seconds since the Unix epoch, or
+    /// the number of a window that rolls from first use.
+    pub window: u64,
+    /// The last minute since the Unix epoch in which anybody looks at it; `None` for a window that rolls from first use.
+    pub expires: Option<u64>,
+}
+
+/// What a sweeper should do with a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// Somebody may still look at it, or it is none of the limiter's.
+    Keep,
+    /// Nobody will look at it again.
+    Delete,
+    /// A window that rolls from first use: delete it if [`is_superseded`] says so of the text under `from_key`.
+    Ask {
+        /// The key of a text, never of a counter.
+        from_key: String,
+    },
+}
 
 impl Counter {
-    /// The counter of the limit `limit_name` for `values`, in the order of the limit's `counter_key`.
+    /// The counter of the check of `kind` of the limit `limit_name` for `values`, in the order of the limit's
+    /// `counter_key`.
     ///
     /// An absent value is the empty string: it has a counter of its own.
-    pub fn new<'v>(limit_name: &str, values: impl IntoIterator<Item = &'v str>) -> Self {
+    pub fn new<'v>(limit_name: &str, kind: Kind, values: impl IntoIterator<Item = &'v str>) -> Self {
         let values: Vec<String> = values.into_iter().map(escaped).collect();
-        Counter(format!("{}:{}", bounded(escaped(limit_name)), bounded(values.join("+"))))
+        Counter { limit: bounded(escaped(limit_name)), kind, value: bounded(values.join("+")) }
     }
 
-    /// The counter's key for one window.
-    pub fn key(&self, window: u64) -> String {
-        format!("{PREFIX}{self}:{window}")
+    /// The limit's name; escaped or hashed if the configuration would not have allowed it.
+    pub fn limit(&self) -> &str {
+        &self.limit
     }
 
-    /// A counter from the text that it prints as; `None` for what none prints as.
-    pub(crate) fn parse(limit: &str, value: &str) -> Option<Self> {
-        let is_sound = |text: &str, max: usize| text.len() <= max && text.bytes().all(is_key_byte);
-        (is_sound(limit, MAX_READABLE_BYTES) && is_sound(value, MAX_READABLE_BYTES))
-            .then(|| Counter(format!("{limit}:{value}")))
+    /// What is counted.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The key of the text that says which window from first use is in use: see `rolling`.
+    pub fn from_key(&self) -> String {
+        format!("{CURRENT}{self}:{FROM}:{ROLLING}")
+    }
+
+    /// A counter from the parts that it prints as; `None` for what none prints as.
+    pub(crate) fn parse(limit: &str, kind: &str, value: &str) -> Option<Self> {
+        let is_sound = |text: &str| text.len() <= MAX_READABLE_BYTES && text.bytes().all(is_key_byte);
+        let kind = Kind::parse(kind)?;
+        (is_sound(limit) && is_sound(value)).then(|| Counter {
+            limit: limit.to_owned(),
+            kind,
+            value: value.to_owned(),
+        })
     }
 }
 
 impl fmt::Display for Counter {
-    /// `<limit>:<value>`, ASCII without spaces.
+    /// `<limit>:<kind>:<value>`, ASCII without spaces.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{}:{}:{}", self.limit, self.kind, self.value)
     }
+}
+
+impl Slot {
+    /// The key.
+    pub fn key(&self) -> String {
+        match self.expires {
+            Some(expires) => format!("{CURRENT}{}:{}:{expires}", self.counter, self.window),
+            None => format!("{CURRENT}{}:{}:{ROLLING}", self.counter, self.window),
+        }
+    }
+
+    /// The key that latches one alert of this slot.
+    pub(crate) fn alert_key(&self, permille: u64) -> String {
+        match self.expires {
+            Some(expires) => format!("{CURRENT}{}:{}.a{permille}:{expires}", self.counter, self.window),
+            None => format!("{CURRENT}{}:{}.a{permille}:{ROLLING}", self.counter, self.window),
+        }
+    }
+
+    /// When a store that expires keys by itself may drop it, in milliseconds since the Unix epoch; `None` when only its
+    /// successor says.
+    pub fn expires_at_ms(&self) -> Option<u64> {
+        let minutes = self.expires?.saturating_add(SLACK_MINUTES + 1);
+        Some(minutes.saturating_mul(60_000))
+    }
+}
+
+/// Whether nobody will look at `key` again, as far as its text says.
+pub fn fate(key: &str, now_ms: u64) -> Fate {
+    let minute = now_ms / 60_000;
+    let last = |slack: u64| {
+        let field = key.rsplit(':').next()?.parse::<u64>().ok()?;
+        Some(field.saturating_add(slack))
+    };
+    if key.starts_with(BEFORE) {
+        return match last(BEFORE_MINUTES) {
+            Some(last) if minute > last => Fate::Delete,
+            _ => Fate::Keep,
+        };
+    }
+    let Some(rest) = key.strip_prefix(CURRENT) else { return Fate::Keep };
+    let fields: Vec<&str> = rest.split(':').collect();
+    match fields.as_slice() {
+        [_, _, _, FROM, ROLLING] => Fate::Keep,
+        [limit, kind, value, _, ROLLING] => match Counter::parse(limit, kind, value) {
+            Some(counter) => Fate::Ask { from_key: counter.from_key() },
+            None => Fate::Keep,
+        },
+        [_, _, _, _, _] => match last(SLACK_MINUTES) {
+            Some(last) if minute > last => Fate::Delete,
+            _ => Fate::Keep,
+        },
+        _ => Fate::Keep,
+    }
+}
+
+/// Whether the key's text alone says that nobody will look at it again.
+pub fn is_expired(key: &str, now_ms: u64) -> bool {
+    fate(key, now_ms) == Fate::Delete
+}
+
+/// Whether the window of `key`, whose [`fate`] is to ask, has been followed by another: `from` is the text under the
+/// key that was to be asked. The window in use is never superseded, even after its end: it says which number comes next.
+pub fn is_superseded(key: &str, from: &str) -> bool {
+    let window = key.rsplit(':').nth(1).and_then(|field| field.split('.').next()).and_then(number);
+    let in_use = from.split(',').next().and_then(number);
+    matches!((window, in_use), (Some(window), Some(in_use)) if window < in_use)
+}
+
+/// Digits only: `u64::from_str` would take a plus sign as well.
+pub(crate) fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 fn is_plain(byte: u8) -> bool {
@@ -81,26 +216,74 @@ fn bounded(escaped: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::{Span, Unit};
     use proptest::prelude::*;
+
+    const KIND: Kind = Kind { span: Span::Minute, unit: Unit::TotalTokens };
+
+    fn slot(counter: Counter) -> Slot {
+        Slot { counter, window: 7, expires: Some(9) }
+    }
 
     #[test]
     fn keys_are_readable_where_they_can_be() {
         for (limit, values, key) in [
-            ("per-team", vec!["acme"], "tl:1:per-team:acme:7"),
-            ("pair", vec!["a+b:c", "openai/gpt-4o"], "tl:1:pair:a%2Bb%3Ac+openai/gpt-4o:7"),
-            ("all", vec![], "tl:1:all::7"),
-            ("absent", vec!["", "x"], "tl:1:absent:+x:7"),
-            ("é;\n", vec!["~"], "tl:1:%C3%A9%3B%0A:%7E:7"),
+            ("per-team", vec!["acme"], "tl:2:per-team:mt:acme:7:9"),
+            ("pair", vec!["a+b:c", "openai/gpt-4o"], "tl:2:pair:mt:a%2Bb%3Ac+openai/gpt-4o:7:9"),
+            ("all", vec![], "tl:2:all:mt::7:9"),
+            ("absent", vec!["", "x"], "tl:2:absent:mt:+x:7:9"),
+            ("é;\n", vec!["~"], "tl:2:%C3%A9%3B%0A:mt:%7E:7:9"),
         ] {
-            assert_eq!(Counter::new(limit, values).key(7), key);
+            assert_eq!(slot(Counter::new(limit, KIND, values)).key(), key);
         }
+        let rolling = Slot { expires: None, ..slot(Counter::new("l", KIND, ["a"])) };
+        assert_eq!(rolling.key(), "tl:2:l:mt:a:7:~");
+        assert_eq!(rolling.alert_key(500), "tl:2:l:mt:a:7.a500:~");
+        assert_eq!(rolling.counter.from_key(), "tl:2:l:mt:a:from:~");
     }
 
     #[test]
     fn a_long_value_is_hashed_and_stays_its_own() {
-        let long = |last: &str| Counter::new("l", [format!("{}{last}", "x".repeat(100)).as_str()]);
-        assert!(long("a").key(0).len() < 60);
+        let long = |last: &str| Counter::new("l", KIND, [format!("{}{last}", "x".repeat(100)).as_str()]);
+        assert!(slot(long("a")).key().len() < 60);
         assert_ne!(long("a"), long("b"));
+    }
+
+    #[test]
+    fn a_key_is_swept_when_nobody_looks_at_it_any_more() {
+        let minute = |minute: u64| minute * 60_000;
+        for (key, now_ms, expired) in [
+            ("tl:2:l:mt:a:7:9", minute(9), false),
+            ("tl:2:l:mt:a:7:9", minute(11) - 1, false),
+            ("tl:2:l:mt:a:7:9", minute(11), true),
+            ("tl:2:l:mt:a:7.a500:9", minute(11), true),
+            ("tl:2:l:mt:a:7:~", u64::MAX, false),
+            ("tl:2:l:mt:a:from:~", u64::MAX, false),
+            ("tl:1:l:a:7", minute(10) - 1, false),
+            ("tl:1:l:a:7", minute(10), true),
+            ("tl:3:l:a:7", u64::MAX, false),
+            ("tl:2:l:7", u64::MAX, false),
+            ("sessions:7", u64::MAX, false),
+            ("tl:2:l:mt:a:7:9x", u64::MAX, false),
+            ("", 0, false),
+        ] {
+            assert_eq!(is_expired(key, now_ms), expired, "{key} {now_ms}");
+        }
+    }
+
+    #[test]
+    fn a_window_from_first_use_is_swept_once_the_next_has_begun() {
+        assert_eq!(fate("tl:2:l:rt:a%3A:7:~", 0), Fate::Ask { from_key: "tl:2:l:rt:a%3A:from:~".to_owned() });
+        for (key, from, expected) in [
+            ("tl:2:l:rt:a:7:~", "8,1000", true),
+            ("tl:2:l:rt:a:7.a500:~", "8,1000", true),
+            ("tl:2:l:rt:a:7:~", "7,1000", false),
+            ("tl:2:l:rt:a:8:~", "7,1000", false),
+            ("tl:2:l:rt:a:7:~", "", false),
+            ("tl:2:l:rt:a:from:~", "8,1000", false),
+        ] {
+            assert_eq!(is_superseded(key, from), expected, "{key} {from}");
+        }
     }
 
     proptest! {
@@ -108,16 +291,16 @@ mod tests {
         fn different_values_never_share_a_key(
             (a, b) in ("[a-c+:%~]{0,3}", "[a-c+:%~]{0,3}"), (c, d) in ("[a-c+:%~]{0,3}", "[a-c+:%~]{0,3}"),
         ) {
-            let (left, right) = (Counter::new("l", [&*a, &*b]), Counter::new("l", [&*c, &*d]));
+            let (left, right) = (Counter::new("l", KIND, [&*a, &*b]), Counter::new("l", KIND, [&*c, &*d]));
             prop_assert_eq!(left == right, (a, b) == (c, d));
         }
 
         #[test]
         fn what_a_counter_prints_as_is_a_counter(limit in any::<String>(), values in prop::collection::vec(any::<String>(), 0..4)) {
-            let counter = Counter::new(&limit, values.iter().map(String::as_str));
+            let counter = Counter::new(&limit, KIND, values.iter().map(String::as_str));
             let text = counter.to_string();
-            let (limit, value) = text.split_once(':').unwrap();
-            prop_assert_eq!(Counter::parse(limit, value), Some(counter));
+            let parts: Vec<_> = text.split(':').collect();
+            prop_assert_eq!(Counter::parse(parts[0], parts[1], parts[2]), Some(counter));
         }
     }
 }

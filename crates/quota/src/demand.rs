@@ -1,137 +1,147 @@
 //! What one request asks of which counters.
 
-use crate::MAX_TOKENS;
+use crate::MAX_AMOUNT;
 use crate::counter::Counter;
-use gateway_config::{CounterPart, Limit, LimiterConfig};
+use crate::estimate::{Estimate, RequestSize};
+use crate::kind::Kind;
+use crate::subject::Subject;
+use gateway_config::{Check, Limit, LimiterConfig, Mode};
 
-/// Who asks, for which model. What is unknown or does not exist is empty.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Subject<'a> {
-    /// Id of the consumer.
-    pub consumer: &'a str,
-    /// Its team.
-    pub team: &'a str,
-    /// Its app.
-    pub app: &'a str,
-    /// Public model name.
-    pub model: &'a str,
+/// An amount to take from one counter under one check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demand<'c> {
+    /// The rule.
+    pub limit: &'c Limit,
+    /// Which of its checks.
+    pub check: &'c Check,
+    /// The counter.
+    pub counter: Counter,
+    /// How much to take, in the unit of the check's measure; at most [`MAX_AMOUNT`].
+    pub amount: u64,
+    /// Whether the counter was near its limit lately: then it is read before it is added to, so that a refusal writes
+    /// nothing. Otherwise adding is the first look, and an admission saves the read. See [`crate::ReadFirst`].
+    pub read_first: bool,
 }
 
-impl<'a> Subject<'a> {
-    fn part(&self, part: CounterPart) -> &'a str {
-        match part {
-            CounterPart::Consumer => self.consumer,
-            CounterPart::Team => self.team,
-            CounterPart::App => self.app,
-            CounterPart::Model => self.model,
-        }
+impl Demand<'_> {
+    /// Whether it decides.
+    pub(crate) fn is_enforced(&self) -> bool {
+        self.limit.mode == Mode::Enforce
     }
 }
 
-/// How large a request is before it is answered, in tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestSize {
-    /// The prompt.
-    pub prompt_tokens: u64,
-    /// The bound that the client sets for one completion, if any.
-    pub max_completion_tokens: Option<u64>,
-    /// Completions asked for, at least 1.
-    pub n: u64,
-}
-
-/// An amount to take from one counter under one limit.
+/// What a request asks for, and by which estimate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Demand<'c> {
-    /// Name of the limit.
-    pub limit: &'c str,
-    /// Tokens that the limit allows in 60 seconds.
-    pub limit_tokens: u64,
-    /// The counter.
-    pub counter: Counter,
-    /// Tokens to take.
-    pub amount: u64,
+pub struct Demands<'c> {
+    /// One for each check of each rule that matches, in the order of the document.
+    pub demands: Vec<Demand<'c>>,
+    /// What they are computed from.
+    pub estimate: Estimate,
 }
 
-/// Tokens that the request is expected to take at most: its prompt, and all the completion that it allows.
-///
-/// A client that sets no bound gets the configured reserve for each completion. That is our guess, so it must not shut
-/// anyone out: it is at most a quarter of the smallest limit, and no more than that limit leaves beside the prompt.
-pub fn estimated_tokens(config: &LimiterConfig, size: RequestSize) -> u64 {
-    let completion = match size.max_completion_tokens {
-        Some(max) => max.saturating_mul(size.n),
-        None => {
-            let smallest =
-                config.limits.iter().map(|limit| limit.tokens_per_minute).min().unwrap_or(u64::MAX);
-            let reserve = config.completion_reserve.saturating_mul(size.n);
-            reserve.min(smallest / 4).min(smallest.saturating_sub(size.prompt_tokens))
-        }
+/// What each of the checks that match is asked for.
+pub fn demands<'c>(config: &'c LimiterConfig, subject: &Subject<'_>, size: RequestSize) -> Demands<'c> {
+    let matching: Vec<&Limit> = config.limits.iter().filter(|limit| subject.is_matched_by(limit)).collect();
+    // What only observes must not change what the others decide, by making our guess of the completion smaller.
+    let decides = |limit: &&&Limit| limit.mode == Mode::Enforce;
+    let deciding = matching.iter().filter(decides).flat_map(|limit| &limit.checks);
+    let estimate = Estimate::new(config, subject.pool, subject.model, size, deciding);
+    let demand = |limit: &'c Limit, check: &'c Check| Demand {
+        limit,
+        check,
+        counter: Counter::new(&limit.name, Kind::of(check), subject.values(limit)),
+        amount: estimate.amount(check.measure).min(MAX_AMOUNT),
+        read_first: false,
     };
-    size.prompt_tokens.saturating_add(completion)
+    let demands = matching.iter().flat_map(|&limit| limit.checks.iter().map(move |check| (limit, check)));
+    Demands { demands: demands.map(|(limit, check)| demand(limit, check)).collect(), estimate }
 }
 
-/// What each of the limits is asked for, in the order of the document.
-///
-/// A value that is absent is counted like any other: those without a team share one counter, so that no limit can be
-/// slipped past by having none.
-pub fn demands<'c>(limits: &'c [Limit], subject: &Subject<'_>, amount: u64) -> Vec<Demand<'c>> {
-    limits
-        .iter()
-        .map(|limit| Demand {
-            limit: &limit.name,
-            limit_tokens: limit.tokens_per_minute.min(MAX_TOKENS),
-            counter: Counter::new(&limit.name, limit.counter_key.iter().map(|&part| subject.part(part))),
-            amount,
-        })
-        .collect()
+/// The counters of one rule for `values`, in the order of its `counter_key`, asked for nothing: to look at or to reset.
+pub fn counters<'c>(limit: &'c Limit, values: &[&str]) -> Vec<Demand<'c>> {
+    let demand = |check: &'c Check| Demand {
+        limit,
+        check,
+        counter: Counter::new(&limit.name, Kind::of(check), values.iter().copied()),
+        amount: 0,
+        read_first: true,
+    };
+    limit.checks.iter().map(demand).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gateway_config::OnStoreError;
 
-    fn limit(name: &str, counter_key: &[CounterPart], tokens_per_minute: u64) -> Limit {
-        Limit { name: name.to_owned(), counter_key: counter_key.to_vec(), tokens_per_minute }
-    }
+    const DOCUMENT: &str = r#"
+        [[limits]]
+        name = "all"
+        counter_key = []
+        tokens_per_minute = 1_000
+        requests_per_minute = 5
+        [[limits]]
+        name = "team"
+        counter_key = ["team"]
+        match = { models = ["m"], tags = ["trial"] }
+        token_quota = 9_000
+        period = "day"
+        counts = "prompt"
+        [[limits]]
+        name = "many"
+        counter_key = ["claim:org", "header:X-Project", "client_ip", "pool", "user", "model", "app", "consumer"]
+        mode = "observe"
+        token_quota = 100
+        max_parallel = 3
+        period = "month"
+        window = "rolling"
+    "#;
 
-    fn config(completion_reserve: u64, limits: &[u64]) -> LimiterConfig {
-        LimiterConfig {
-            limits: limits.iter().map(|&tokens| limit("l", &[], tokens)).collect(),
-            completion_reserve,
-            on_store_error: OnStoreError::Deny,
-        }
+    #[test]
+    fn each_check_of_each_rule_that_matches_counts_by_its_own_key() {
+        let config = LimiterConfig::parse(DOCUMENT).unwrap();
+        let subject = Subject {
+            consumer: "c",
+            team: "",
+            app: "a",
+            tags: &["eu", "trial"],
+            user: "u",
+            model: "m",
+            pool: "*",
+            client_ip: "::1",
+            headers: &[("x-project", "p")],
+            claims: &[],
+        };
+        let size = RequestSize { prompt_tokens: 10, max_completion_tokens: Some(20), n: 2 };
+        let seen = |subject: &Subject<'_>| {
+            let demands = demands(&config, subject, size).demands;
+            demands.iter().map(|d| format!("{} {}", d.counter, d.amount)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            seen(&subject),
+            [
+                "all:mt: 50",
+                "all:mn: 1",
+                "team:cp: 10",
+                "many:rt:c+a+u+m+%2A+%3A%3A1+p+ 50",
+                "many:ls:c+a+u+m+%2A+%3A%3A1+p+ 1",
+            ]
+        );
+        assert_eq!(seen(&Subject { tags: &["eu"], ..subject }).len(), 4);
+        assert_eq!(seen(&Subject { model: "other", ..subject }).len(), 4);
     }
 
     #[test]
-    fn the_completion_is_the_clients_bound_or_a_share_of_the_smallest_limit() {
-        for (limits, prompt_tokens, max_completion_tokens, n, expected) in [
-            (&[100_000, 50_000][..], 10, None, 1, 1_010),
-            (&[100_000, 50_000], 10, None, 3, 3_010),
-            (&[100_000, 50_000], 10, Some(7), 3, 31),
-            (&[100_000, 50_000], 10, Some(0), 1, 10),
-            // A quarter of the smallest limit.
-            (&[100_000, 1_000], 10, None, 1, 260),
-            (&[3], 1, None, 1, 1),
-            // No more than the limit leaves, so that a prompt which fits is not too large by our guess.
-            (&[1_000], 900, None, 1, 1_000),
-            (&[1_000], 1_001, None, 1, 1_001),
-            // A bound of the client's own is taken at its word.
-            (&[1_000], 900, Some(500), 1, 1_400),
-            (&[], 10, None, 1, 1_010),
-            (&[10], u64::MAX, Some(u64::MAX), u64::MAX, u64::MAX),
-        ] {
-            let size = RequestSize { prompt_tokens, max_completion_tokens, n };
-            assert_eq!(estimated_tokens(&config(1_000, limits), size), expected, "{limits:?} {size:?}");
-        }
+    fn a_rule_that_only_observes_does_not_shrink_our_guess() {
+        let config = LimiterConfig::parse(DOCUMENT).unwrap();
+        let size = RequestSize { prompt_tokens: 10, max_completion_tokens: None, n: 1 };
+        assert_eq!(demands(&config, &Subject::default(), size).estimate.completion_tokens, 250);
     }
 
     #[test]
-    fn each_limit_counts_by_its_own_key() {
-        use CounterPart::{App, Consumer, Model, Team};
-        let limits =
-            [limit("all", &[], 1), limit("one", &[Team], 2), limit("four", &[Model, App, Team, Consumer], 3)];
-        let subject = Subject { consumer: "c", team: "", app: "a", model: "m" };
-        let keys: Vec<_> = demands(&limits, &subject, 9).iter().map(|d| d.counter.key(5)).collect();
-        assert_eq!(keys, ["tl:1:all::5", "tl:1:one::5", "tl:1:four:m+a++c:5"]);
+    fn a_rules_counters_are_found_by_its_values() {
+        let config = LimiterConfig::parse(DOCUMENT).unwrap();
+        let found: Vec<_> =
+            counters(&config.limits[1], &["acme"]).iter().map(|d| d.counter.to_string()).collect();
+        assert_eq!(found, ["team:cp:acme"]);
     }
 }

@@ -1,36 +1,57 @@
 //! Limits: what a request asks of which counter, whether it may have it, and what it really took.
 //!
-//! [`demands`] turns the configured limits and a request's size into amounts to take; [`reserve`] takes all of them
-//! or none; [`corrections`] and [`settle`] put right what was taken once the real figure is known.
+//! [`demands`] turns the configured rules and a request's size into amounts to take, one for each check; [`reserve`]
+//! takes all of them or none; [`corrections`] and [`settle`] put right what was taken once the real figures are known.
 //!
 //! # What holds
 //! With one clock, whatever the number of requests and however their store operations interleave:
-//! - an admitted request fits its limit at its instant, counting every other admitted one (`window` says how);
+//! - an admitted request fits every check at its instant, counting every other admitted one (`window` says how);
 //! - in no window do the admitted reservations, corrected by what was settled meanwhile, exceed the limit at an admission;
-//! - a refused request has left every counter as it found it; a settlement changes the window that was charged.
+//! - a refused request has left every counter as it found it; a settlement changes the window that was charged;
+//! - if each pause outlasts what others have begun, a request is refused only if it would not fit at the end either,
+//!   after all others that were admitted.
 //!
 //! When a store operation fails or its answer is lost, counters may stay too high, never too low.
 //!
 //! This crate knows no HTTP, no host and no clock: the store is a port ([`CounterStore`]), time is an argument.
 
+mod alerts;
+mod calendar;
 mod counter;
 mod demand;
 mod duration;
+mod estimate;
+mod inspect;
+mod kind;
+mod level;
+mod outcome;
+mod read_first;
 mod reservation;
 mod reserve;
+mod rolling;
 mod settle;
 mod store;
+mod subject;
 mod window;
 
-pub use counter::Counter;
-pub use demand::{Demand, RequestSize, Subject, demands, estimated_tokens};
+pub use alerts::{Alert, latch};
+pub use calendar::{Stretch, stretch};
+pub use counter::{Counter, Fate, KEY_PREFIX, Slot, fate, is_expired, is_superseded};
+pub use demand::{Demand, Demands, counters, demands};
 pub use duration::ResetDuration;
+pub use estimate::{Estimate, RequestSize};
+pub use inspect::{inspect, reset};
+pub use kind::{Class, Kind, Span, Unit};
+pub use outcome::{Admission, Outcome, Refusal, Standing};
+pub use read_first::ReadFirst;
 pub use reservation::{Charge, MAX_CHARGES, MalformedReservation, Reservation};
-pub use reserve::{Outcome, Standing, reserve};
-pub use settle::{Corrections, Rejected, Unapplied, corrections, settle};
+pub use reserve::reserve;
+pub use settle::{
+    Corrections, MAX_TOKENS, Rejected, Settlement, Taken, Unapplied, Usage, corrections, settle,
+};
 pub use store::{CounterStore, StoreError, decode_counter};
-pub use window::{Counts, WINDOW_MS, window_of};
+pub use subject::Subject;
 
-/// Most tokens in one reservation, one settlement or one limit: far above any real one, and so far below 2⁶³ that no
-/// sum of them overflows a stored counter.
-pub const MAX_TOKENS: u64 = 1_000_000_000_000;
+/// Most of anything in one charge or one limit: a million dollars in nano-dollars, 10¹⁵ tokens. So far below 2⁶³ that no
+/// sum of them overflows a stored counter, and below 2⁵³, to which other languages count exactly.
+pub const MAX_AMOUNT: u64 = 1_000_000_000_000_000;

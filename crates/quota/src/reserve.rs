@@ -2,74 +2,40 @@
 //!
 //! The counters are the only thing that concurrent requests share, and adding to one is the only atomic step. So:
 //!
-//! 1. **Read** both windows of each counter. A request that does not fit is refused here, without a write.
+//! 1. **Read** what came before: the previous minute, the older buckets of a lease, which rolling window is in use. The
+//!    current window is read only where it was near its limit lately; elsewhere adding to it is the first look.
 //! 2. **Take**: add the amount to each counter in turn. The sum that comes back holds every amount added before,
-//!    so if it fits, no other admitted request was overlooked. If it does not, others were faster: give back what was taken.
-//! 3. **Look at the clock again.** A request of the next window has read this one's counter as its previous, at the
-//!    earliest when that window began. If it has begun, our amount may have come too late for it: give it back. If not,
-//!    our amount was there before anyone could have looked.
+//!    so if it fits, no other admitted request was overlooked. If it does not, give back what was taken.
+//! 3. **Look at the clock again**, where what came before counts. A request of the next window has read this one's counter
+//!    as older, at the earliest when that window began. If it has begun, our amount may have come too late for it: give
+//!    it back. If not, our amount was there before anyone could have looked. A calendar's window needs no such look:
+//!    nobody counts it as older, and it is the one in which the request came.
 //!
-//! After giving back it begins again, because what stood in the way may have been in another request's hands only
-//! for a moment. Nothing waits for anyone, and the number of attempts is bounded.
+//! What stands in the way may be in another request's hands for a moment only, to be given back. So nothing is refused at
+//! the first look: after a pause, longer than such a moment, it is asked again, reading first. The pauses grow and the
+//! attempts are bounded. A refusal is thus wrong only if it met holds of others at two looks, some milliseconds apart.
 
 use crate::demand::Demand;
-use crate::reservation::{Charge, Reservation};
+use crate::level::{Level, never_fits, refusal};
+use crate::outcome::{Admission, Outcome};
+use crate::reservation::Reservation;
+use crate::rolling;
 use crate::store::{CounterStore, StoreError};
-use crate::window::{Counts, window_of};
+use crate::window::{Counts, Frame};
+use gateway_config::Window;
 
-/// Each attempt after the first follows a race lost within milliseconds; losing three is rare, and refusing is right then.
-const MAX_ATTEMPTS: u32 = 3;
+/// The first, and five after lost races.
+const MAX_ATTEMPTS: u32 = 6;
 
-/// What became of a reservation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome<'c> {
-    /// Everything was taken.
-    Admitted {
-        /// What was taken from where.
-        reservation: Reservation,
-        /// The limit with the fewest tokens left.
-        tightest: Standing<'c>,
-    },
-    /// Nothing was taken.
-    Refused {
-        /// The limit that stands in the way, of several the one that does so longest.
-        by: Standing<'c>,
-        /// Whole seconds until the request would be admitted if nobody else asked, at least 1.
-        retry_after_s: u64,
-    },
-    /// Nothing was taken, and nothing ever will be: the amount is more than the limit itself.
-    NeverFits {
-        /// The smallest of the limits that are too small.
-        limit: &'c str,
-        /// Its tokens in 60 seconds.
-        limit_tokens: u64,
-    },
-}
-
-/// How far a limit is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing<'c> {
-    /// Name of the limit.
-    pub limit: &'c str,
-    /// Tokens that it allows in 60 seconds.
-    pub limit_tokens: u64,
-    /// Tokens that count as used; may exceed the limit by debt.
-    pub used_tokens: u64,
-    /// Milliseconds until nothing counts as used if nobody asks.
-    pub reset_ms: u64,
-}
-
-impl Standing<'_> {
-    /// Tokens that are left, 0 when the limit is used up or in debt.
-    pub fn remaining_tokens(&self) -> u64 {
-        self.limit_tokens.saturating_sub(self.used_tokens)
-    }
-}
+/// Before the second attempt; each later pause is twice as long. A hold lasts for a few operations of the store, each
+/// well below this on a store that is fit for the purpose.
+const FIRST_PAUSE_MS: u64 = 2;
 
 /// Takes all of `demands`, or nothing.
 ///
-/// `demands` holds 1 to [`crate::MAX_CHARGES`] entries, each for another counter; `clock` tells milliseconds since the
-/// Unix epoch and never goes back by more than the hosts' clocks disagree.
+/// Each of the at most [`crate::MAX_CHARGES`] demands is for another counter. `clock` tells milliseconds since the
+/// Unix epoch and never goes back by more than the hosts' clocks disagree. Rules that only observe are charged once the
+/// others have admitted, and decide nothing.
 ///
 /// # Errors
 /// The store failed. What was taken has been given back as far as the store allowed; what was not stays charged until
@@ -79,111 +45,96 @@ pub async fn reserve<'c, S: CounterStore>(
     clock: impl Fn() -> u64,
     demands: &[Demand<'c>],
 ) -> Result<Outcome<'c>, StoreError> {
-    let too_small = demands.iter().filter(|demand| demand.amount > demand.limit_tokens);
-    if let Some(demand) = too_small.min_by_key(|demand| demand.limit_tokens) {
-        return Ok(Outcome::NeverFits { limit: demand.limit, limit_tokens: demand.limit_tokens });
+    let (enforced, observed): (Vec<_>, Vec<_>) = demands.iter().partition(|demand| demand.is_enforced());
+    if let Some(never) = never_fits(&enforced) {
+        return Ok(never);
     }
-    let mut lost = None;
-    for _ in 0..MAX_ATTEMPTS {
+    let mut refused = None;
+    for attempt in 0..MAX_ATTEMPTS {
+        if let Some(doublings) = attempt.checked_sub(1) {
+            store.pause(FIRST_PAUSE_MS << doublings).await;
+        }
         let now_ms = clock();
-        let levels = read(store, demands, now_ms).await?;
-        if let Some(refused) = refusal(&levels) {
-            return Ok(refused);
+        let levels = read(store, &enforced, now_ms, attempt > 0).await?;
+        if let Some(seen) = refusal(&levels) {
+            if refused.is_some() {
+                return Ok(Outcome::Refused(seen));
+            }
+            refused = Some(seen);
+            continue;
         }
         match take(store, levels).await? {
-            Taken::All(levels) if window_of(clock()) == window_of(now_ms) => return Ok(admitted(&levels)),
-            Taken::All(levels) => give_back(store, &levels).await?,
-            Taken::Nothing { over } => lost = refusal(&[over]),
+            Taken::All(levels) => {
+                let checked_ms = clock();
+                if levels.iter().all(|level| level.frame.is_current(checked_ms)) {
+                    return Ok(Outcome::Admitted(admit(store, &levels, &observed, now_ms).await));
+                }
+                give_back(store, &levels).await?;
+            }
+            Taken::Nothing { over } => refused = refusal(&[over]).or(refused),
+            Taken::Superseded => {}
         }
     }
-    lost.ok_or_else(|| StoreError {
+    refused.map(Outcome::Refused).ok_or_else(|| StoreError {
         operation: "reserve within one window",
         reason: format!("the window ended during each of {MAX_ATTEMPTS} attempts"),
     })
 }
 
-/// A demand and its counter as last seen, without the demand's own amount.
-#[derive(Debug, Clone)]
-struct Level<'d, 'c> {
-    demand: &'d Demand<'c>,
-    counts: Counts,
-    now_ms: u64,
-}
-
-impl<'c> Level<'_, 'c> {
-    fn fits(&self) -> bool {
-        self.counts.fits(self.demand.amount, self.demand.limit_tokens, self.now_ms)
-    }
-
-    fn retry_after_s(&self) -> Option<u64> {
-        self.counts.retry_after_s(self.demand.amount, self.demand.limit_tokens, self.now_ms)
-    }
-
-    fn key(&self) -> String {
-        self.demand.counter.key(window_of(self.now_ms))
-    }
-
-    fn standing(&self, counts: Counts) -> Standing<'c> {
-        Standing {
-            limit: self.demand.limit,
-            limit_tokens: self.demand.limit_tokens,
-            used_tokens: counts.used(self.now_ms),
-            reset_ms: counts.reset_ms(self.now_ms),
-        }
-    }
-
-    fn standing_after(&self) -> Standing<'c> {
-        let current = self.counts.current.saturating_add(self.demand.amount);
-        self.standing(Counts { current, ..self.counts })
-    }
-
-    fn charge(&self) -> Charge {
-        Charge {
-            counter: self.demand.counter.clone(),
-            window: window_of(self.now_ms),
-            amount: self.demand.amount,
-        }
-    }
-}
-
+/// Which counters matter, and what they hold where that is read.
 async fn read<'d, 'c, S: CounterStore>(
     store: &S,
-    demands: &'d [Demand<'c>],
+    demands: &[&'d Demand<'c>],
     now_ms: u64,
+    all: bool,
 ) -> Result<Vec<Level<'d, 'c>>, StoreError> {
-    let window = window_of(now_ms);
     let mut levels = Vec::with_capacity(demands.len());
-    for demand in demands {
-        let current = store.get(&demand.counter.key(window)).await?;
-        let previous = match window.checked_sub(1) {
-            Some(before) => store.get(&demand.counter.key(before)).await?,
-            None => 0,
-        };
-        let counts = Counts { current: not_negative(current), previous: not_negative(previous) };
-        levels.push(Level { demand, counts, now_ms });
+    for &demand in demands {
+        levels.push(look(store, demand, now_ms, all).await?);
     }
+    // A window that has not begun is taken last: if another check refuses, it need not have begun.
+    levels.sort_by_key(|level| level.begins.is_some());
     Ok(levels)
 }
 
-/// A counter is below zero only when more was settled than was reserved; nobody gets more than the limit for that.
-fn not_negative(count: i64) -> u64 {
-    u64::try_from(count).unwrap_or(0)
+/// One counter at `now_ms`.
+pub(crate) async fn look<'d, 'c, S: CounterStore>(
+    store: &S,
+    demand: &'d Demand<'c>,
+    now_ms: u64,
+    with_current: bool,
+) -> Result<Level<'d, 'c>, StoreError> {
+    let (frame, begins) = match (Frame::by_the_clock(demand.check, now_ms), &demand.check.window) {
+        (Some(frame), _) => (frame, None),
+        (None, Window::Rolling(period)) => {
+            rolling::frame(store, &demand.counter.from_key(), period.rolling_ms(), now_ms).await?
+        }
+        // Every other window is the clock's.
+        (None, _) => (Frame::Minute { index: 0 }, None),
+    };
+    let mut counts = Counts::default();
+    for slot in frame.older(&demand.counter) {
+        counts.older = counts.older.saturating_add(not_negative(store.get(&slot.key()).await?));
+    }
+    let is_read = with_current || demand.read_first;
+    if is_read {
+        counts.current = not_negative(store.get(&frame.current(&demand.counter).key()).await?);
+    }
+    Ok(Level { demand, frame, counts, is_read, now_ms, begins })
 }
 
-/// The refusal by the limit that stands in the way longest; `None` when all fit.
-fn refusal<'c>(levels: &[Level<'_, 'c>]) -> Option<Outcome<'c>> {
-    let over = levels.iter().filter(|level| !level.fits());
-    let (retry_after_s, level) = over
-        .filter_map(|level| Some((level.retry_after_s()?, level)))
-        .max_by_key(|(retry_after_s, _)| *retry_after_s)?;
-    Some(Outcome::Refused { by: level.standing(level.counts), retry_after_s })
+/// A counter is below zero only when more was given back than was charged; nobody gets more than the limit for that.
+pub(crate) fn not_negative(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
 }
 
 enum Taken<'d, 'c> {
     /// The levels as the store saw them at the moment of taking.
     All(Vec<Level<'d, 'c>>),
-    /// Others were faster at this one; what had been taken was given back.
+    /// This one is used up, or others were faster; what had been taken was given back.
     Nothing { over: Level<'d, 'c> },
+    /// The window to begin was over before it had begun; what had been taken was given back.
+    Superseded,
 }
 
 async fn take<'d, 'c, S: CounterStore>(
@@ -192,15 +143,18 @@ async fn take<'d, 'c, S: CounterStore>(
 ) -> Result<Taken<'d, 'c>, StoreError> {
     let mut taken: Vec<Level<'d, 'c>> = Vec::with_capacity(levels.len());
     for mut level in levels {
-        match store.increment(&level.key(), signed(level.demand.amount)).await {
-            Ok(sum) => {
-                level.counts.current = not_negative(sum).saturating_sub(level.demand.amount);
+        match add(store, &mut level).await {
+            Ok(true) => {
                 let fits = level.fits();
                 taken.push(level.clone());
                 if !fits {
                     give_back(store, &taken).await?;
                     return Ok(Taken::Nothing { over: level });
                 }
+            }
+            Ok(false) => {
+                give_back(store, &taken).await?;
+                return Ok(Taken::Superseded);
             }
             Err(error) => {
                 // Not from the failed counter: if its amount was not added, taking it off would let others exceed.
@@ -212,25 +166,74 @@ async fn take<'d, 'c, S: CounterStore>(
     Ok(Taken::All(taken))
 }
 
+/// Adds the demand's amount, and notes what was there before. False when its window could not begin; nothing was added.
+async fn add<S: CounterStore>(store: &S, level: &mut Level<'_, '_>) -> Result<bool, StoreError> {
+    if let (Some(window), Window::Rolling(period)) = (level.begins, &level.demand.check.window) {
+        let from_key = level.demand.counter.from_key();
+        match rolling::begin(store, &from_key, window, period.rolling_ms(), level.now_ms).await? {
+            Some(frame) => level.frame = frame,
+            None => return Ok(false),
+        }
+    }
+    let key = level.frame.current(&level.demand.counter).key();
+    let amount = level.demand.amount;
+    let sum = match amount {
+        0 if level.is_read => return Ok(true),
+        0 => store.get(&key).await?,
+        _ => store.increment(&key, signed(amount)).await?,
+    };
+    level.counts.current = not_negative(sum.saturating_sub(signed(amount)));
+    Ok(true)
+}
+
 /// One that fails does not keep the others from being given back.
 async fn give_back<S: CounterStore>(store: &S, taken: &[Level<'_, '_>]) -> Result<(), StoreError> {
     let mut result = Ok(());
-    for level in taken {
-        let given = store.increment(&level.key(), signed(level.demand.amount).saturating_neg()).await;
+    for level in taken.iter().filter(|level| level.demand.amount > 0) {
+        let key = level.frame.current(&level.demand.counter).key();
+        let given = store.increment(&key, signed(level.demand.amount).saturating_neg()).await;
         result = result.and(given.map(|_| ()));
     }
     result
 }
 
-fn signed(amount: u64) -> i64 {
+pub(crate) fn signed(amount: u64) -> i64 {
     i64::try_from(amount).unwrap_or(i64::MAX)
 }
 
-fn admitted<'c>(levels: &[Level<'_, 'c>]) -> Outcome<'c> {
-    let nothing = Standing { limit: "", limit_tokens: 0, used_tokens: 0, reset_ms: 0 };
-    let standings = levels.iter().map(Level::standing_after);
-    Outcome::Admitted {
-        reservation: Reservation { charges: levels.iter().map(Level::charge).collect() },
-        tightest: standings.min_by_key(Standing::remaining_tokens).unwrap_or(nothing),
+async fn admit<'c, S: CounterStore>(
+    store: &S,
+    levels: &[Level<'_, 'c>],
+    observed: &[&Demand<'c>],
+    now_ms: u64,
+) -> Admission<'c> {
+    let standings: Vec<_> = levels.iter().map(Level::standing_after).collect();
+    let charges = levels.iter().map(Level::charge).collect();
+    let alerts = levels.iter().flat_map(Level::alerts).collect();
+    let mut admission = Admission::new(Reservation { charges }, &standings, alerts);
+    for demand in observed {
+        match observe(store, demand, now_ms).await {
+            Ok(level) => {
+                if !level.fits() {
+                    admission.would_refuse.push(level.standing());
+                }
+                admission.reservation.charges.push(level.charge());
+                admission.alerts.extend(level.alerts());
+            }
+            Err(error) => admission.unobserved = admission.unobserved.or(Some(error)),
+        }
     }
+    admission
+}
+
+async fn observe<'d, 'c, S: CounterStore>(
+    store: &S,
+    demand: &'d Demand<'c>,
+    now_ms: u64,
+) -> Result<Level<'d, 'c>, StoreError> {
+    let mut level = look(store, demand, now_ms, false).await?;
+    if add(store, &mut level).await? {
+        return Ok(level);
+    }
+    Err(StoreError { operation: "begin a window", reason: "it was over before it had begun".to_owned() })
 }

@@ -1,75 +1,174 @@
 //! Corrects reservations to what was really used, in the windows that were charged.
+//!
+//! What was charged is in the reservation. What a token weighs or costs is the configuration's, looked up by the rule's
+//! name: if the rule, or the price of the deployment that answered, is gone, the charge stays as reserved.
 
-use crate::MAX_TOKENS;
-use crate::reservation::Reservation;
+use crate::MAX_AMOUNT;
+use crate::alerts::{Alert, due};
+use crate::counter::Slot;
+use crate::kind::{Kind, Unit};
+use crate::reservation::{Charge, Reservation};
+use crate::reserve::{not_negative, signed};
 use crate::store::{CounterStore, StoreError};
+use gateway_config::{Check, Limit, LimiterConfig, Measure};
 use std::collections::BTreeMap;
 
-/// What to add to which key, ascending by key; nothing for a key whose sum is zero.
+/// Most tokens of one kind in one settlement: far above any real request.
+pub const MAX_TOKENS: u64 = 1_000_000_000_000;
+
+/// What became of a request that was admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settlement<'s> {
+    /// As [`crate::reserve`] made it.
+    pub reservation: &'s str,
+    /// What it took.
+    pub taken: Taken<'s>,
+}
+
+/// What a request took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken<'s> {
+    /// Nothing, not even its turn: the call failed or was answered from the cache. All is given back, requests too.
+    Nothing,
+    /// Tokens of a deployment.
+    Tokens {
+        /// How many.
+        usage: Usage,
+        /// The public model name.
+        model: &'s str,
+        /// Label of the deployment that answered.
+        deployment: &'s str,
+    },
+}
+
+/// Tokens really used, each at most [`MAX_TOKENS`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// In the prompt, cached ones included.
+    pub prompt_tokens: u64,
+    /// Of these, read from the provider's own prompt cache.
+    pub cached_tokens: u64,
+    /// Generated, reasoning included.
+    pub completion_tokens: u64,
+    /// Of these, reasoning.
+    pub reasoning_tokens: u64,
+}
+
+impl Usage {
+    /// The first field that holds more than any request can take.
+    fn impossible(&self) -> Option<&'static str> {
+        [
+            ("usage.prompt_tokens", self.prompt_tokens),
+            ("usage.cached_tokens", self.cached_tokens),
+            ("usage.completion_tokens", self.completion_tokens),
+            ("usage.reasoning_tokens", self.reasoning_tokens),
+        ]
+        .into_iter()
+        .find(|(_, tokens)| *tokens > MAX_TOKENS)
+        .map(|(field, _)| field)
+    }
+}
+
+/// What to add to which counters, ascending by key; nothing where the sum is zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Corrections(BTreeMap<String, i64>);
+pub struct Corrections(BTreeMap<String, (Slot, i64)>);
 
 impl Corrections {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// How many counters change.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The keys and what to add to each.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Slot, i64)> {
+        self.0.iter().map(|(key, (slot, delta))| (key.as_str(), slot, *delta))
+    }
 }
 
 /// A settlement that cannot be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{}", match .why {
-    RejectedFor::Reservation => "is not a reservation that /reserve returned".to_owned(),
-    RejectedFor::Tokens => format!("must be at most {MAX_TOKENS}"),
+#[error("{}", match .field {
+    &RESERVATION => "is not a reservation that /reserve returned".to_owned(),
+    _ => format!("must be at most {MAX_TOKENS}"),
 })]
 pub struct Rejected {
     /// Its place in the batch, from 0.
     pub index: usize,
-    why: RejectedFor,
+    /// Path of the wrong field in the settlement.
+    pub field: &'static str,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RejectedFor {
-    Reservation,
-    Tokens,
-}
+const RESERVATION: &str = "reservation";
 
-impl Rejected {
-    /// Name of the wrong field of the settlement.
-    pub fn field(&self) -> &'static str {
-        match self.why {
-            RejectedFor::Reservation => "reservation",
-            RejectedFor::Tokens => "tokens",
-        }
-    }
-}
-
-/// Adds up a batch of pairs of a reservation and the tokens really used.
+/// Adds up a batch of settlements.
 ///
-/// Each counter changes by the difference, down or up: use beyond the reservation is carried as debt. Several
-/// settlements of one counter and window become one correction. Those that are rejected leave the others as they are.
+/// Each counter changes by the difference between what was used and what was reserved, down or up: use beyond the
+/// reservation is carried as debt. Several settlements of one counter and window become one correction. Those that are
+/// rejected leave the others as they are.
 pub fn corrections<'s>(
-    settlements: impl IntoIterator<Item = (&'s str, u64)>,
+    config: &LimiterConfig,
+    settlements: impl IntoIterator<Item = Settlement<'s>>,
 ) -> (Corrections, Vec<Rejected>) {
-    let mut sums = BTreeMap::new();
+    let mut sums: BTreeMap<String, (Slot, i64)> = BTreeMap::new();
     let mut rejected = Vec::new();
-    for (index, (reservation, tokens)) in settlements.into_iter().enumerate() {
-        let Some(used) = i64::try_from(tokens).ok().filter(|_| tokens <= MAX_TOKENS) else {
-            rejected.push(Rejected { index, why: RejectedFor::Tokens });
+    for (index, settlement) in settlements.into_iter().enumerate() {
+        if let Taken::Tokens { usage, .. } = &settlement.taken
+            && let Some(field) = usage.impossible()
+        {
+            rejected.push(Rejected { index, field });
+            continue;
+        }
+        let Ok(reservation) = settlement.reservation.parse::<Reservation>() else {
+            rejected.push(Rejected { index, field: RESERVATION });
             continue;
         };
-        let Ok(reservation) = reservation.parse::<Reservation>() else {
-            rejected.push(Rejected { index, why: RejectedFor::Reservation });
-            continue;
-        };
-        for charge in &reservation.charges {
-            let reserved = i64::try_from(charge.amount).unwrap_or(i64::MAX);
-            let sum: &mut i64 = sums.entry(charge.counter.key(charge.window)).or_default();
-            *sum = sum.saturating_add(used.saturating_sub(reserved));
+        for charge in reservation.charges {
+            let used = really_used(config, &charge, &settlement.taken);
+            let change = signed(used).saturating_sub(signed(charge.amount));
+            let (_, sum) = sums.entry(charge.slot.key()).or_insert_with(|| (charge.slot, 0));
+            *sum = sum.saturating_add(change);
         }
     }
-    sums.retain(|_, sum| *sum != 0);
+    sums.retain(|_, (_, sum)| *sum != 0);
     (Corrections(sums), rejected)
+}
+
+/// How much of a charge was really used, in its unit.
+fn really_used(config: &LimiterConfig, charge: &Charge, taken: &Taken<'_>) -> u64 {
+    let Kind { unit, .. } = charge.slot.counter.kind();
+    let (Usage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens }, model, deployment) =
+        match (unit, taken) {
+            (Unit::Slots, _) | (_, Taken::Nothing) => return 0,
+            (_, Taken::Tokens { usage, model, deployment }) => (*usage, *model, *deployment),
+        };
+    let used = match unit {
+        Unit::Slots | Unit::Requests => Some(charge.amount),
+        Unit::TotalTokens => Some(prompt_tokens.saturating_add(completion_tokens)),
+        Unit::PromptTokens => Some(prompt_tokens),
+        Unit::CompletionTokens => Some(completion_tokens),
+        Unit::WeightedTokens => rule(config, &charge.slot).and_then(|(_, check)| match check.measure {
+            Measure::Tokens(weights) => {
+                Some(weights.weigh(prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens))
+            }
+            Measure::Requests | Measure::NanoUsd | Measure::Parallel => None,
+        }),
+        Unit::NanoUsd => rule(config, &charge.slot)
+            .and_then(|_| config.costs.at(model, deployment))
+            .map(|price| price.cost_nano_usd(prompt_tokens, cached_tokens, completion_tokens)),
+    };
+    used.unwrap_or(charge.amount).min(MAX_AMOUNT)
+}
+
+/// The rule and the check of a counter, as configured now.
+fn rule<'c>(config: &'c LimiterConfig, slot: &Slot) -> Option<(&'c Limit, &'c Check)> {
+    let limit = config.limit(slot.counter.limit())?;
+    let check = limit.checks.iter().find(|check| Kind::of(check) == slot.counter.kind())?;
+    Some((limit, check))
 }
 
 /// Some corrections were not made.
@@ -84,19 +183,43 @@ pub struct Unapplied {
     pub first: StoreError,
 }
 
-/// Makes the corrections, each in one write. One that fails does not keep the others from being made.
+/// Makes the corrections, each in one write, and returns the thresholds whose alert may be due. One that fails does not
+/// keep the others from being made.
 ///
 /// # Errors
 /// How many failed. They are not safe to repeat: a failed write may have been made all the same.
-pub async fn settle<S: CounterStore>(store: &S, corrections: &Corrections) -> Result<(), Unapplied> {
+pub async fn settle<'c, S: CounterStore>(
+    store: &S,
+    config: &'c LimiterConfig,
+    corrections: &Corrections,
+) -> Result<Vec<Alert<'c>>, Unapplied> {
     let mut failures = Vec::new();
-    for (key, &delta) in &corrections.0 {
-        failures.extend(store.increment(key, delta).await.err());
+    let mut alerts = Vec::new();
+    for (key, slot, delta) in corrections.iter() {
+        match store.increment(key, delta).await {
+            Ok(sum) => alerts.extend(alerts_after(config, slot, delta, sum)),
+            Err(error) => failures.push(error),
+        }
     }
-    let (failed, all) = (failures.len(), corrections.0.len());
+    let (failed, all) = (failures.len(), corrections.len());
     match failures.into_iter().next() {
-        None => Ok(()),
+        None => Ok(alerts),
         Some(first) => Err(Unapplied { failed, all, first }),
+    }
+}
+
+/// The thresholds that a correction may have reached; only one that adds can.
+pub(crate) fn alerts_after<'c>(
+    config: &'c LimiterConfig,
+    slot: &Slot,
+    delta: i64,
+    sum: i64,
+) -> Vec<Alert<'c>> {
+    match rule(config, slot) {
+        Some((limit, check)) if delta > 0 => {
+            due(limit, check, slot, not_negative(sum.saturating_sub(delta)), not_negative(sum))
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -106,37 +229,95 @@ mod tests {
 
     type Sums = Vec<(String, i64)>;
 
-    fn sums(settlements: &[(&str, u64)]) -> (Sums, Vec<(usize, &'static str)>) {
-        let (corrections, rejected) = corrections(settlements.iter().copied());
-        let rejected = rejected.iter().map(|r| (r.index, r.field())).collect();
-        (corrections.0.into_iter().collect(), rejected)
+    const DOCUMENT: &str = r#"
+        [[limits]]
+        name = "w"
+        counter_key = []
+        tokens_per_minute = 100
+        counts = { cached_tokens = 0.1, completion_tokens = 2, reasoning_tokens = 3 }
+        [[limits]]
+        name = "d"
+        counter_key = []
+        cost_quota_usd = 1
+        period = "day"
+        [[models]]
+        name = "m"
+        [pricing."b/m"]
+        prompt_usd_per_million = 2
+        cached_usd_per_million = 1
+        completion_usd_per_million = 10
+    "#;
+
+    const USAGE: Usage =
+        Usage { prompt_tokens: 30, cached_tokens: 10, completion_tokens: 7, reasoning_tokens: 2 };
+
+    fn used(reservation: &str, prompt_tokens: u64) -> Settlement<'_> {
+        let usage = Usage { prompt_tokens, ..Usage::default() };
+        Settlement { reservation, taken: Taken::Tokens { usage, model: "m", deployment: "b/m" } }
+    }
+
+    fn sums(settlements: &[Settlement<'_>]) -> (Sums, Vec<(usize, &'static str)>) {
+        let config = LimiterConfig::parse(DOCUMENT).unwrap();
+        let (corrections, rejected) = corrections(&config, settlements.iter().copied());
+        let rejected = rejected.iter().map(|r| (r.index, r.field)).collect();
+        (corrections.iter().map(|(key, _, delta)| (key.to_owned(), delta)).collect(), rejected)
     }
 
     #[test]
-    fn every_counter_changes_by_the_difference() {
-        let (sums, rejected) = sums(&[("1;100:a:x:7;100:b::7", 30)]);
-        assert_eq!(sums, [("tl:1:a:x:7".to_owned(), -70), ("tl:1:b::7".to_owned(), -70)]);
-        assert_eq!(rejected, []);
+    fn each_kind_of_charge_is_corrected_in_its_own_unit() {
+        let at = |deployment| Taken::Tokens { usage: USAGE, model: "m", deployment };
+        let as_used = at("b/m");
+        for (charge, taken, delta) in [
+            ("100:a:mt:x:7:8", as_used, 37 - 100),
+            ("10:a:mt:x:7:8", as_used, 27),
+            ("100:a:mp:x:7:8", as_used, 30 - 100),
+            ("100:a:cg:x:7:8", as_used, 7 - 100),
+            ("100:w:mw::7:8", as_used, 20 + 1 + 5 * 2 + 2 * 3 - 100),
+            ("100:gone:mw::7:8", as_used, 0),
+            ("100:w:cw::7:8", as_used, 0), // the rule has no such quota now
+            ("1000:d:cd::7:8", as_used, 20 * 2_000 + 10 * 1_000 + 7 * 10_000 - 1_000),
+            ("1000:d:cd::7:8", at("other/n"), 0), // no price
+            ("1000:gone:cd::7:8", as_used, 0),
+            ("1:a:mn:x:7:8", as_used, 0),
+            ("1:a:ls:x:7:8", as_used, -1),
+            ("100:a:mt:x:7:8", Taken::Nothing, -100),
+            ("100:w:mw::7:8", Taken::Nothing, -100),
+            ("1000:gone:cd::7:8", Taken::Nothing, -1_000),
+            ("1:a:rn:x:7:~", Taken::Nothing, -1),
+            ("1:a:ls:x:7:8", Taken::Nothing, -1),
+            ("0:d:cd::7:8", as_used, 120_000),
+        ] {
+            let reservation = format!("2;{charge}");
+            let (sums, rejected) = sums(&[Settlement { reservation: &reservation, taken }]);
+            let seen: Vec<i64> = sums.iter().map(|(_, delta)| *delta).collect();
+            let expected = if delta == 0 { vec![] } else { vec![delta] };
+            assert_eq!((seen, rejected), (expected, vec![]), "{charge} {taken:?}");
+        }
     }
 
     #[test]
     fn corrections_of_one_key_are_summed_and_zeros_left_out() {
         let (sums, _) = sums(&[
-            ("1;100:a:x:7", 150),
-            ("1;100:a:x:7", 80),
-            ("1;100:a:x:8", 0),
-            ("1;10:same::7", 10),
-            ("1;10:up-and-down::7", 12),
-            ("1;10:up-and-down::7", 8),
+            used("2;100:a:mt:x:7:8", 150),
+            used("2;100:a:mt:x:7:8", 80),
+            used("2;100:a:mt:x:8:9", 0),
+            used("2;10:same:mt::7:8", 10),
+            used("2;10:up-and-down:mt::7:8", 12),
+            used("2;10:up-and-down:mt::7:8", 8),
         ]);
-        assert_eq!(sums, [("tl:1:a:x:7".to_owned(), 30), ("tl:1:a:x:8".to_owned(), -100)]);
+        assert_eq!(sums, [("tl:2:a:mt:x:7:8".to_owned(), 30), ("tl:2:a:mt:x:8:9".to_owned(), -100)]);
     }
 
     #[test]
     fn what_is_rejected_is_named_and_the_others_are_made() {
-        let (sums, rejected) =
-            sums(&[("junk", 1), ("1;100:a:x:7", 90), ("1;100:a:x:7", MAX_TOKENS + 1), ("", u64::MAX)]);
-        assert_eq!(sums, [("tl:1:a:x:7".to_owned(), -10)]);
-        assert_eq!(rejected, [(0, "reservation"), (2, "tokens"), (3, "tokens")]);
+        let (sums, rejected) = sums(&[
+            used("junk", 1),
+            used("2;100:a:mt:x:7:8", 90),
+            used("2;100:a:mt:x:7:8", MAX_TOKENS + 1),
+            used("", u64::MAX),
+        ]);
+        assert_eq!(sums, [("tl:2:a:mt:x:7:8".to_owned(), -10)]);
+        let tokens = "usage.prompt_tokens";
+        assert_eq!(rejected, [(0, "reservation"), (2, tokens), (3, tokens)]);
     }
 }

@@ -1,9 +1,10 @@
-//! The store port: counters that can be read, and added to atomically.
+//! The store port: counters that can be read and added to atomically, and a few texts beside them.
 
-/// Counters by key; one that was never added to is 0.
+/// Counters by key, one that was never added to is 0; texts by other keys; and a pause.
 ///
 /// `increment` must be atomic across every client of the store, and a `get` that starts after an `increment` has
-/// answered must see it. Nothing else is asked of a store: no transaction, no order between keys, no expiry.
+/// answered must see it; the same of `get_text` and `set_text`. Nothing else is asked of a store: no transaction, no
+/// order between keys, no expiry. A counter's key is never set, a text's never incremented.
 #[expect(async_fn_in_trait, reason = "every caller drives its own store on one thread; no bound is missing")]
 pub trait CounterStore {
     /// The counter's value.
@@ -17,6 +18,21 @@ pub trait CounterStore {
     /// # Errors
     /// The store cannot be written. Whether the delta was added is then unknown.
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError>;
+
+    /// The text under the key, if there is one.
+    ///
+    /// # Errors
+    /// The store cannot be read, or holds no text.
+    async fn get_text(&self, key: &str) -> Result<Option<String>, StoreError>;
+
+    /// Puts a text in the place of the one before.
+    ///
+    /// # Errors
+    /// The store cannot be written. Whether the text was put is then unknown.
+    async fn set_text(&self, key: &str, text: &str) -> Result<(), StoreError>;
+
+    /// Lets others work for so many milliseconds.
+    async fn pause(&self, ms: u64);
 }
 
 /// The store failed.
@@ -33,7 +49,7 @@ pub struct StoreError {
 /// little-endian i64. `None` for anything else.
 ///
 /// Eight ASCII digits are a decimal number: as a binary one they would be above 3.4 × 10¹⁸, which no counter reaches
-/// (see [`crate::MAX_TOKENS`]).
+/// (see [`crate::MAX_AMOUNT`]).
 pub fn decode_counter(stored: &[u8]) -> Option<i64> {
     let digits = stored.strip_prefix(b"-").unwrap_or(stored);
     if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) {

@@ -6,9 +6,6 @@
 use contracts::{CacheOutcome, Outcome, UsageRecord};
 use gateway_config::{Price, Pricing};
 
-/// Tokens that a price is for.
-const TOKENS_PER_PRICE: u128 = 1_000_000;
-
 /// Sets the cost of each record, replacing whatever cost it arrived with.
 ///
 /// The answer of a cache hit and a refusal cost 0. Anything else costs what its tokens cost, or `None` (unknown) when the
@@ -34,18 +31,9 @@ pub fn price_records(records: &mut [UsageRecord], pricing: &Pricing) {
     }
 }
 
-/// The cost of a record's tokens at `price`, in nano-dollars; `u64::MAX` when it does not fit.
-///
-/// `cached_tokens` are a part of `prompt_tokens` and are charged at their own price only; a provider that reports
-/// more cached than prompt tokens is charged for the cached ones.
+/// The cost of a record's tokens at `price`, in nano-dollars ([`Price::cost_nano_usd`]).
 pub fn cost_nano_usd(price: &Price, record: &UsageRecord) -> u64 {
-    let uncached_tokens = record.prompt_tokens.saturating_sub(record.cached_tokens);
-    let product = |tokens: u64, per_million: u64| u128::from(tokens) * u128::from(per_million);
-    let sum = product(uncached_tokens, price.prompt_nano_usd_per_million)
-        .saturating_add(product(record.cached_tokens, price.cached_nano_usd_per_million))
-        .saturating_add(product(record.completion_tokens, price.completion_nano_usd_per_million));
-    let rounded = sum.saturating_add(TOKENS_PER_PRICE / 2) / TOKENS_PER_PRICE;
-    u64::try_from(rounded).unwrap_or(u64::MAX)
+    price.cost_nano_usd(record.prompt_tokens, record.cached_tokens, record.completion_tokens)
 }
 
 /// Nano-dollars as dollars with all nine decimals: 1,234 is `0.000001234`.

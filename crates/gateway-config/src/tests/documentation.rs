@@ -26,8 +26,11 @@ fn keys() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("[routes.mirror]", routes::MIRROR_KEYS),
         ("[regions]", &[]),
         ("[[consumers]]", consumers::KEYS),
-        ("[[limits]]", limits::KEYS),
+        ("[[limits]]", limits::rule::KEYS),
+        ("[limits.match]", limits::rule::MATCH_KEYS),
+        ("[limits.counts]", limits::weights::KEYS),
         ("[limiter]", limits::LIMITER_KEYS),
+        ("[limiter.headers]", limits::headers::KEYS),
         ("[cache]", cache::KEYS),
         ("[pricing.\"name\"]", pricing::KEYS),
         ("[logging]", usage::LOGGING_KEYS),
@@ -79,7 +82,7 @@ fn every_key_is_in_the_full_document() {
         assert!(
             FULL.lines().any(|line| line.starts_with(key)
                 || line.starts_with(&format!("[[models.{key}"))
-                || line.starts_with(&format!("[models.{key}"))),
+                || ["models", "limits", "limiter"].iter().any(|s| line.starts_with(&format!("[{s}.{key}")))),
             "{key}"
         );
     }

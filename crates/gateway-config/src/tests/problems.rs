@@ -88,7 +88,12 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "limits[0].tokens_per_minute",
         "from 1 to 1000000000000",
     ),
-    ("tokens_per_minute = 50_000", "", "limits[0].tokens_per_minute", "is missing"),
+    (
+        "tokens_per_minute = 50_000\nrequests_per_minute = 60",
+        "",
+        "limits[0]",
+        "limits nothing; it must have one or more of tokens_per_minute, requests_per_minute",
+    ),
     // Backends
     (
         "[cache]",
@@ -270,7 +275,7 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "tags = [\"beta\"]\nheaders",
         "tags = [\"prod\"]\nheaders",
         "routes[0].tags[0]",
-        "is not a tag of a consumer; there is \"beta\", \"eu\", \"trial\"",
+        "is not a tag of a consumer; there is \"beta\", \"eu\", \"other\", \"trial\"",
     ),
     (
         "X-Tier = \"gold\"",
@@ -374,6 +379,101 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ),
     ("counter_key = []", "counter_key = [\"app\", \"app\"]", "limits[1].counter_key[1]", "again"),
     ("counter_key = []", "", "limits[1].counter_key", "is missing; [] is one counter for the whole gateway"),
+    // Rules, key by key
+    ("max_parallel = 4", "max_parallel = 0", "limits[3].max_parallel", "from 1 to 1000000"),
+    ("lease_s = 120", "lease_s = 3", "limits[3].lease_s", "from 4 to 86400"),
+    ("max_parallel = 4", "", "limits[3].lease_s", "is of no use without max_parallel"),
+    (
+        "window = \"rolling\"",
+        "window = \"sliding\"",
+        "limits[3].window",
+        "there is \"calendar\", \"rolling\"",
+    ),
+    (
+        "window = \"rolling\"",
+        "window = \"rolling\"\ntimezone = \"UTC\"",
+        "limits[3].timezone",
+        "is of no use with window = \"rolling\"",
+    ),
+    ("period = \"month\"", "", "limits[2].period", "is missing"),
+    ("period = \"month\"", "period = \"monthly\"", "limits[2].period", "did you mean \"month\"?"),
+    ("Europe/Berlin", "Europe/Berlim", "limits[2].timezone", "must be a name of the IANA database"),
+    (
+        "requests_per_minute = 60",
+        "period = \"day\"",
+        "limits[0].period",
+        "is of no use without one of token_quota",
+    ),
+    (
+        "{ models = [\"gpt-4o\"] }",
+        "{ models = [\"gpt-4\"] }",
+        "limits[4].match.models[0]",
+        "is not the name of a model",
+    ),
+    ("cost_quota_usd = 12.5", "cost_quota_usd = 0", "limits[4].cost_quota_usd", "must be US dollars above 0"),
+    ("cost_quota_usd = 12.5", "cost_quota_usd = \"1e3\"", "limits[4].cost_quota_usd", "is \"1e3\", must be"),
+    (
+        "cost_quota_usd = 12.5",
+        "cost_quota_usd = true",
+        "limits[4].cost_quota_usd",
+        "must be a decimal number",
+    ),
+    ("mode = \"observe\"", "mode = \"watch\"", "limits[2].mode", "there is \"enforce\", \"observe\""),
+    ("[1.0, 0.5, 0.875]", "[1, 0.5, 1.000]", "limits[2].alert_at[2]", "is in the list already"),
+    ("[1.0, 0.5, 0.875]", "[0]", "limits[2].alert_at[0]", "from 0.001 to 10"),
+    ("[1.0, 0.5, 0.875]", "0.5", "limits[2].alert_at", "must be a list of decimal numbers"),
+    (
+        "cached_tokens = 0.1\n",
+        "cached_tokens = 0.0001\n",
+        "limits[2].counts.cached_tokens",
+        "at most 3 decimals",
+    ),
+    ("cached_tokens = 0.1\n", "cached = 0.1\n", "limits[2].counts.cached", "is not a key of [limits.counts]"),
+    ("requests_per_minute = 60", "counts = \"all\"", "limits[0].counts", "or a table of weights"),
+    (
+        "lease_s = 120",
+        "lease_s = 120\ncounts = \"prompt\"",
+        "limits[3].counts",
+        "is of no use without tokens_per_minute or token_quota",
+    ),
+    (
+        "requests_per_minute = 60",
+        "counts = { prompt_tokens = 0, completion_tokens = 0 }",
+        "limits[0].counts",
+        "has no weight above 0",
+    ),
+    ("header:X-Project", "header:Authorization", "limits[2].counter_key[1]", "whose value is a secret"),
+    ("header:X-Project", "header:x-tollgate-team", "limits[2].counter_key[1]", "which no client can set"),
+    ("header:X-Project", "header:x y", "limits[2].counter_key[1]", "the name of a header"),
+    ("header:X-Project", "claim:", "limits[2].counter_key[1]", "must be claim: and 1 to 64 characters"),
+    ("x-quota-reset\"", "x quota\"", "limiter.headers.reset_tokens", "must be the name of a header"),
+    ("x-quota-reset\"", "Retry-After\"", "limiter.headers.reset_tokens", "means something else"),
+    ("x-quota-reset\"", "x-tollgate-model\"", "limiter.headers.reset_tokens", "are our own"),
+    (
+        "x-quota-reset\"",
+        "x-quota-limit\"",
+        "limiter.headers.reset_tokens",
+        "which another of these headers has too",
+    ),
+    // Rules that nothing would meet
+    ("[\"fast\"]\nteams", "[\"fats\"]\nteams", "limits[2].match.models[0]", "is not the name of a model"),
+    ("teams = [\"research\"]", "teams = [\"reserch\"]", "limits[2].match.teams[0]", "it would never match"),
+    (
+        "\"other\", \"trial\"]",
+        "\"none\", \"trial\"]",
+        "limits[2].match.tags[0]",
+        "is not a tag of a consumer",
+    ),
+    ("\"other\", \"trial\"]", "\"other\"]", "limits[2].match", "is met by no consumer"),
+    ("[\"fast\"]\nteams", "[\"gpt-4o\"]\nteams", "limits[2].match", "may ask for such a model"),
+    ("[\"fast\"]\nteams", "[]\nteams", "limits[2].match.models", "is empty, so that nothing would match"),
+    ("header:X-Project", "claim:org", "limits[2].counter_key", "has \"claim:org\", which no consumer has"),
+    (
+        "{ models = [\"gpt-4o\"] }",
+        "{ models = [\"fast\"] }",
+        "limits[4].cost_quota_usd",
+        "deployment \"openai/gpt-4o-mini\" has no price",
+    ),
     // Prices that would never apply
     ("[pricing.\"gpt-4o\"]", "[pricing.\"gpt4o\"]", "pricing.gpt4o", "did you mean \"gpt-4o\"?"),
     ("local/llama-70b\"]", "locl/llama-70b\"]", "pricing.\"locl/llama-70b\"", "so it would never apply"),
@@ -402,8 +502,8 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "write 0 for what costs nothing",
     ),
     // Syntax
-    ("ttl_s = 60", "ttl_s = ", "gateway", "line 126, column 9: not TOML: "),
-    ("ttl_s = 60", "ttl_s = 60\nttl_s = 61", "gateway", "line 127, column 1: not TOML: duplicate key"),
+    ("ttl_s = 60", "ttl_s = ", "gateway", "line 175, column 9: not TOML: "),
+    ("ttl_s = 60", "ttl_s = 60\nttl_s = 61", "gateway", "line 176, column 1: not TOML: duplicate key"),
 ];
 
 #[test]
@@ -470,7 +570,7 @@ fn all_mistakes_of_a_document_are_reported_together_in_the_order_of_its_sections
             "consumers[0].models[0]",
             "bounds.request_bytes",
             "limits[0].counter_key[0]",
-            "limits[0].tokens_per_minute",
+            "limits[0]",
             "cache.ttl_s",
             "pricing.m.prompt_usd_per_million",
             "pricing.m.completion_usd_per_million",
@@ -511,7 +611,7 @@ fn what_refers_to_something_broken_is_not_reported_as_well() {
         let document = FULL.replacen(from, to, 1);
         let document = match path {
             "models[1].name" => {
-                document.replace("[\"fast\"]", "[\"fa st\"]").replace("to = \"fast\"", "to = \"fa st\"")
+                document.replacen("[\"fast\"]", "[\"fa st\"]", 1).replace("to = \"fast\"", "to = \"fa st\"")
             }
             "backends[0].id" => document.replace("backend = \"openai\"", "backend = \"open ai\""),
             _ => document,

@@ -210,9 +210,70 @@ fn the_limiter_sees_limits() {
     let config = LimiterConfig::parse(FULL).unwrap();
     assert_eq!(config.completion_reserve, 2_048);
     assert_eq!(config.on_store_error, OnStoreError::Allow);
-    assert_eq!(config.limits[0].counter_key, [CounterPart::Team, CounterPart::Model], "in one order always");
-    assert_eq!(config.limits[0].tokens_per_minute, 50_000);
-    assert_eq!(config.limits[1].counter_key, []);
+    assert_eq!(config.headers.limit_tokens, "x-quota-limit");
+    assert_eq!(LimiterConfig::default().headers.limit_tokens, "x-ratelimit-limit-tokens");
+    let limit = |name| config.limit(name).unwrap();
+    let by_team = limit("by-team");
+    assert_eq!(by_team.counter_key, [CounterPart::Team, CounterPart::Model], "in one order always");
+    let (tokens, requests) = (Measure::Tokens(Weights::TOTAL), Measure::Requests);
+    assert_eq!(
+        by_team.checks,
+        [
+            Check { measure: tokens, window: Window::SlidingMinute, size: 50_000 },
+            Check { measure: requests, window: Window::SlidingMinute, size: 60 },
+        ]
+    );
+    assert_eq!((by_team.mode, &by_team.matches), (Mode::Enforce, &Matches::default()));
+    assert_eq!(limit("everything").counter_key, []);
+    assert!(config.counts_by(&CounterPart::User) && !config.counts_by(&CounterPart::Consumer));
+    assert_eq!(router(FULL).counted_headers, ["x-project"], "the router hands them on");
+}
+
+#[test]
+fn the_limiter_sees_quotas_weights_and_prices() {
+    let config = LimiterConfig::parse(FULL).unwrap();
+    let limit = config.limit("research-month").unwrap();
+    let window = Window::Calendar(Period::Month, Zone::named("Europe/Berlin").unwrap());
+    let weights = Weights { prompt: 1_000, cached: 100, completion: 4_500, reasoning: 4_000 };
+    let check = |measure, size| Check { measure, window: window.clone(), size };
+    assert_eq!(limit.checks, [check(Measure::Tokens(weights), 1_000_000), check(Measure::Requests, 10_000),]);
+    assert_eq!(
+        limit.counter_key,
+        [CounterPart::User, CounterPart::Pool, CounterPart::Header("x-project".to_owned())]
+    );
+    assert_eq!((limit.mode, &limit.alert_at_permille), (Mode::Observe, &vec![500, 875, 1_000]));
+    for (model, team, tags, is_met) in [
+        ("fast", "research", &["eu", "trial"][..], true),
+        ("fast", "research", &["eu"], false),
+        ("fast", "", &["trial"], false),
+        ("gpt-4o", "research", &["trial"], false),
+    ] {
+        assert_eq!(
+            limit.matches.is_met(model, team, tags.iter().copied()),
+            is_met,
+            "{model} {team} {tags:?}"
+        );
+    }
+    let highest = |model| config.costs.highest(model, model).map(|price| price.prompt_nano_usd_per_million);
+    assert_eq!(config.limit("money").unwrap().checks, [check(Measure::NanoUsd, 12_500_000_000)]);
+    assert_eq!(highest("fast"), None);
+    assert_eq!(highest("gpt-4o"), Some(2_500_000_000), "of three deployments the dearest");
+    assert_eq!(highest("none"), None);
+    assert_eq!(config.costs.at("gpt-4o", "local/llama-70b").unwrap().prompt_nano_usd_per_million, 0);
+    let slots = &config.limit("slots").unwrap().checks;
+    let parallel = Check { measure: Measure::Parallel, window: Window::Lease { lease_s: 120 }, size: 4 };
+    assert!(slots.contains(&parallel), "{slots:?}");
+    assert_eq!(slots[0].window, Window::Rolling(Period::Day));
+}
+
+#[test]
+fn prices_are_read_only_where_money_is_limited() {
+    let without = FULL.replace("cost_quota_usd = 12.5", "request_quota = 9");
+    assert_eq!(LimiterConfig::parse(&without).unwrap().costs, CostTable::default());
+    let broken = FULL.replace("prompt_usd_per_million = 2.5", "prompt_usd_per_million = -1");
+    assert!(LimiterConfig::parse(&broken).unwrap_err().to_string().starts_with("pricing.gpt-4o.prompt"));
+    let without = broken.replace("cost_quota_usd = 12.5", "request_quota = 9");
+    assert!(LimiterConfig::parse(&without).is_ok());
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! What the history of a run says that the limits owe: computed from what was admitted and settled, not from the
-//! counters, and by the definition of the sliding window alone.
+//! counters, and by the definitions of the windows alone.
 
 use crate::world::{Phase, Written};
-use quota::{Counter, Reservation};
+use quota::{Reservation, Slot, Span};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-const WINDOW_MS: u64 = 60_000;
+const MINUTE_MS: u64 = 60_000;
+/// Older buckets of a lease that count.
+const BUCKETS: u64 = 4;
 
 /// A request that was admitted.
 pub struct Admitted {
@@ -15,8 +18,7 @@ pub struct Admitted {
 
 /// One admitted amount on one counter.
 struct Entry {
-    counter: Counter,
-    window: u64,
+    slot: Slot,
     reserved: i64,
     /// Place in the history of the write that took it, and the clock then.
     taken_at: usize,
@@ -35,8 +37,7 @@ impl Ledger {
         let mut entries = Vec::new();
         for Admitted { task, reservation } in admitted {
             for charge in &reservation.charges {
-                let key = charge.counter.key(charge.window);
-                let reserved = charge.amount as i64;
+                let (key, reserved) = (charge.slot.key(), charge.amount as i64);
                 let writes = |phase| {
                     let is_mine = move |w: &Written| w.task == *task && w.phase == phase;
                     history.iter().enumerate().filter(move |(_, w)| is_mine(w))
@@ -47,44 +48,42 @@ impl Ledger {
                 let (taken_at, taken) = taking.next_back().expect("charged");
                 let settled =
                     writes(Phase::Settling).find(|(_, w)| w.key == key).map(|(at, w)| (at, w.delta));
-                entries.push(Entry {
-                    counter: charge.counter.clone(),
-                    window: charge.window,
-                    reserved,
-                    taken_at,
-                    taken_at_ms: taken.at_ms,
-                    settled,
-                });
+                let taken_at_ms = taken.at_ms;
+                entries.push(Entry { slot: charge.slot.clone(), reserved, taken_at, taken_at_ms, settled });
             }
         }
         Ledger { entries }
     }
 
-    /// For every admission: what was admitted up to then, in the sliding window that ends then, is within the limit.
-    pub fn check_never_over(&self, limits: &BTreeMap<Counter, u64>) {
+    /// For every admission: what was admitted up to then, in the window that ends then, is within the limit.
+    pub fn check_never_over(&self, sizes: &BTreeMap<String, u64>) {
         for this in &self.entries {
-            let same = |entry: &&Entry| entry.counter == this.counter;
+            let Some(size) = sizes.get(this.slot.counter.limit()) else { continue };
             let delta =
                 |entry: &Entry| entry.settled.filter(|(at, _)| *at <= this.taken_at).map_or(0, |s| s.1);
-            let current: i64 = (self.entries.iter().filter(same))
-                .filter(|entry| entry.window == this.window && entry.taken_at <= this.taken_at)
-                .map(|entry| entry.reserved + delta(entry))
-                .sum();
-            // All that was ever admitted in the window before, also what was taken late. Debt that was settled there
+            let sum = |windows: Range<u64>, counts: &dyn Fn(&Entry) -> i64| -> u64 {
+                let mine = self.entries.iter().filter(|entry| entry.slot.counter == this.slot.counter);
+                let inside = mine.filter(|entry| windows.contains(&entry.slot.window));
+                inside.map(counts).sum::<i64>().max(0) as u64
+            };
+            let window = this.slot.window;
+            let current = sum(window..window + 1, &|entry| match entry.taken_at <= this.taken_at {
+                true => entry.reserved + delta(entry),
+                false => 0,
+            });
+            // All that was ever admitted in a window before, also what was taken late. Debt that was settled there
             // at this very moment may have been missed: it is no admission.
-            let previous: i64 = (self.entries.iter().filter(same))
-                .filter(|entry| entry.window + 1 == this.window)
-                .map(|entry| entry.reserved + delta(entry).min(0))
-                .sum();
-            let left_ms = (this.window + 1) * WINDOW_MS - this.taken_at_ms;
-            let weighted = (previous as u64 * left_ms).div_ceil(WINDOW_MS);
-            let limit = limits[&this.counter];
-            assert!(
-                current as u64 + weighted <= limit,
-                "{current} + {previous} weighted {weighted} > {limit} for {} at {}",
-                this.counter,
-                this.taken_at_ms
-            );
+            let earlier = |entry: &Entry| entry.reserved + delta(entry).min(0);
+            let older = match this.slot.counter.kind().span {
+                Span::Minute => {
+                    let left_ms = (window + 1) * MINUTE_MS - this.taken_at_ms;
+                    (sum(window - 1..window, &earlier) * left_ms).div_ceil(MINUTE_MS)
+                }
+                Span::Lease => sum(window - BUCKETS..window, &earlier),
+                Span::Calendar | Span::Rolling => 0,
+            };
+            let (key, at_ms) = (this.slot.key(), this.taken_at_ms);
+            assert!(current + older <= *size, "{current} + {older} > {size} for {key} at {at_ms}");
         }
     }
 
@@ -92,7 +91,7 @@ impl Ledger {
     pub fn sums(&self) -> BTreeMap<String, i64> {
         let mut sums = BTreeMap::new();
         for entry in &self.entries {
-            *sums.entry(entry.counter.key(entry.window)).or_default() +=
+            *sums.entry(entry.slot.key()).or_default() +=
                 entry.reserved + entry.settled.map_or(0, |settled| settled.1);
         }
         sums

@@ -49,10 +49,15 @@ pub struct Written {
 #[derive(Default)]
 struct State {
     counters: BTreeMap<String, i64>,
+    texts: BTreeMap<String, String>,
     history: Vec<Written>,
     now_ms: u64,
     /// Operations that wait for their turn: ticket and task.
     waiting: Vec<(usize, usize)>,
+    /// Tickets of those that pause.
+    pausing: Vec<usize>,
+    /// Whether a pause outlasts everything that is not a pause; else it ends whenever the scheduler picks it.
+    pauses_outlast: bool,
     tickets: usize,
     granted: Option<(usize, Fault)>,
 }
@@ -76,6 +81,11 @@ impl World {
         World(Rc::new(RefCell::new(State { now_ms, ..State::default() })))
     }
 
+    /// The same, where a pause is longer than all that others have begun.
+    pub fn with_long_pauses(now_ms: u64) -> Self {
+        World(Rc::new(RefCell::new(State { now_ms, pauses_outlast: true, ..State::default() })))
+    }
+
     pub fn view(&self, task: usize) -> View {
         View { world: self.clone(), task, phase: Phase::Reserving }
     }
@@ -96,8 +106,8 @@ impl World {
         self.0.borrow().counters.clone()
     }
 
-    pub fn put(&self, key: &str, value: i64) {
-        self.0.borrow_mut().counters.insert(key.to_owned(), value);
+    pub fn texts(&self) -> BTreeMap<String, String> {
+        self.0.borrow().texts.clone()
     }
 
     /// Runs all tasks to their end; the moves are used over and over until then.
@@ -126,8 +136,13 @@ impl World {
         if state.waiting.is_empty() {
             return None;
         }
-        let pick = step.pick % state.waiting.len();
-        let (ticket, task) = state.waiting.swap_remove(pick);
+        let is_eligible = |ticket: &usize| !state.pauses_outlast || !state.pausing.contains(ticket);
+        let mut eligible: Vec<usize> =
+            (0..state.waiting.len()).filter(|&at| is_eligible(&state.waiting[at].0)).collect();
+        if eligible.is_empty() {
+            eligible = (0..state.waiting.len()).collect();
+        }
+        let (ticket, task) = state.waiting.swap_remove(eligible[step.pick % eligible.len()]);
         state.now_ms += step.advance_ms;
         state.granted = Some((ticket, step.fault));
         Some(task)
@@ -146,11 +161,18 @@ impl View {
 
     /// Waits until the scheduler picks this task, and says what becomes of what it does then.
     pub async fn turn(&self) -> Fault {
+        self.wait(false).await
+    }
+
+    async fn wait(&self, is_pause: bool) -> Fault {
         let ticket = {
             let mut state = self.world.0.borrow_mut();
             state.tickets += 1;
             let ticket = (state.tickets, self.task);
             state.waiting.push(ticket);
+            if is_pause {
+                state.pausing.push(ticket.0);
+            }
             ticket.0
         };
         poll_fn(|_| {
@@ -173,6 +195,25 @@ impl CounterStore for View {
             Fault::None => Ok(self.world.0.borrow().counters.get(key).copied().unwrap_or(0)),
             Fault::Fails | Fault::AnswerLost => Err(failure("get")),
         }
+    }
+
+    async fn get_text(&self, key: &str) -> Result<Option<String>, StoreError> {
+        match self.turn().await {
+            Fault::None => Ok(self.world.0.borrow().texts.get(key).cloned()),
+            Fault::Fails | Fault::AnswerLost => Err(failure("get")),
+        }
+    }
+
+    async fn set_text(&self, key: &str, text: &str) -> Result<(), StoreError> {
+        let fault = self.turn().await;
+        if fault != Fault::Fails {
+            self.world.0.borrow_mut().texts.insert(key.to_owned(), text.to_owned());
+        }
+        if fault == Fault::None { Ok(()) } else { Err(failure("set")) }
+    }
+
+    async fn pause(&self, _: u64) {
+        self.wait(true).await;
     }
 
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {

@@ -1,0 +1,104 @@
+//! One demand and its counter as last seen: whether it fits, how long not, and what is charged.
+
+use crate::alerts::{Alert, due};
+use crate::demand::Demand;
+use crate::outcome::{Outcome, Refusal, Standing};
+use crate::reservation::Charge;
+use crate::window::{Counts, Frame};
+
+/// A demand and its counter as last seen, without the demand's own amount.
+#[derive(Debug, Clone)]
+pub(crate) struct Level<'d, 'c> {
+    pub demand: &'d Demand<'c>,
+    pub frame: Frame,
+    pub counts: Counts,
+    /// Whether `counts` holds the current window; when not, it is found out by adding to it.
+    pub is_read: bool,
+    /// When the decision is made.
+    pub now_ms: u64,
+    /// The number of the window that the first use begins, when the one before is over.
+    pub begins: Option<u64>,
+}
+
+impl<'c> Level<'_, 'c> {
+    pub fn used(&self) -> u64 {
+        self.frame.used(self.counts, self.now_ms)
+    }
+
+    pub fn fits(&self) -> bool {
+        self.used().saturating_add(self.demand.amount) <= self.demand.check.size
+    }
+
+    /// By what was seen, even if the current window was not.
+    fn is_over(&self) -> bool {
+        !self.fits()
+    }
+
+    fn retry_after_s(&self) -> Option<u64> {
+        let Demand { amount, check, .. } = self.demand;
+        self.frame.retry_after_s(self.counts, *amount, check.size, self.now_ms)
+    }
+
+    /// How it stands as seen.
+    pub fn standing(&self) -> Standing<'c> {
+        Standing {
+            limit: &self.demand.limit.name,
+            kind: self.demand.counter.kind(),
+            size: self.demand.check.size,
+            used: self.used(),
+            reset_ms: self.frame.reset_ms(self.counts, self.now_ms),
+        }
+    }
+
+    /// How it stands once the demand is met.
+    pub fn standing_after(&self) -> Standing<'c> {
+        self.after().standing()
+    }
+
+    fn after(&self) -> Self {
+        let current = self.counts.current.saturating_add(self.demand.amount);
+        Level { counts: Counts { current, ..self.counts }, ..self.clone() }
+    }
+
+    pub fn charge(&self) -> Charge {
+        Charge { slot: self.frame.current(&self.demand.counter), amount: self.demand.amount }
+    }
+
+    pub fn alerts(&self) -> Vec<Alert<'c>> {
+        if self.demand.limit.alert_at_permille.is_empty() {
+            return Vec::new();
+        }
+        let slot = self.frame.current(&self.demand.counter);
+        due(self.demand.limit, self.demand.check, &slot, self.used(), self.after().used())
+    }
+}
+
+/// The refusal by the check that stands in the way longest; `None` when all fit as far as they were seen.
+pub(crate) fn refusal<'c>(levels: &[Level<'_, 'c>]) -> Option<Refusal<'c>> {
+    let over = levels.iter().filter(|level| level.is_over());
+    let (retry_after_s, level) = over
+        .filter_map(|level| Some((level.retry_after_s()?, level)))
+        .max_by_key(|(retry_after_s, _)| *retry_after_s)?;
+    Some(Refusal {
+        by: level.standing(),
+        counter: level.demand.counter.clone(),
+        amount: level.demand.amount,
+        retry_after_s,
+    })
+}
+
+/// The check that can never be passed, of several the one that is smallest beside what it is asked for.
+pub(crate) fn never_fits<'c>(demands: &[&Demand<'c>]) -> Option<Outcome<'c>> {
+    let too_small = demands.iter().filter(|demand| demand.amount > demand.check.size);
+    // Compared as fractions, size ÷ amount, by multiplying across.
+    let product = |left: u64, right: u64| u128::from(left) * u128::from(right);
+    let worst = too_small.min_by(|one, other| {
+        product(one.check.size, other.amount).cmp(&product(other.check.size, one.amount))
+    })?;
+    Some(Outcome::NeverFits {
+        limit: &worst.limit.name,
+        kind: worst.counter.kind(),
+        size: worst.check.size,
+        amount: worst.amount,
+    })
+}
