@@ -1,5 +1,7 @@
 //! The platform: the configuration variable, the clock, the log, tasks, the key-value store and the response.
 
+mod keys;
+
 use crate::error::Cause;
 use cache_policy::{Entries, StoreError};
 use gateway_config::{CacheConfig, Problems};

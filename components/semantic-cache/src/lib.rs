@@ -1,6 +1,6 @@
 //! The semantic cache: exact hits for now. Its contract is in this component's README.
 //!
-//! This file is the route table. `host` is the only other file that names `spin_sdk`; what is decided about answers is
+//! This file is the route table. `host` is the only other module that names `spin_sdk`; what is decided about answers is
 //! decided in `cache-policy`.
 
 mod error;
@@ -8,6 +8,7 @@ mod host;
 mod lookup;
 mod reply;
 mod store;
+mod sweep;
 
 use contracts::cache::{LOOKUP_PATH, STORE_PATH};
 use error::Cause;
@@ -33,7 +34,7 @@ async fn route(call: Call) -> Result<Reply, Cause> {
     let target = call.path_and_query();
     match (call.method(), target.split('?').next().unwrap_or_default()) {
         (Method::POST, LOOKUP_PATH) => lookup::look_up(call, config).await,
-        (Method::POST, STORE_PATH) => store::store(call, config).await,
+        (Method::POST, STORE_PATH) => store::store(call, config).await.inspect(|_| sweep::later()),
         (_, LOOKUP_PATH | STORE_PATH) => Err(Cause::MethodNotAllowed),
         (_, path) => Err(Cause::NotFound { path: path.to_owned() }),
     }

@@ -19,7 +19,7 @@ pub const IGNORED_FIELDS: [&str; 2] = ["stream", "stream_options"];
 const DOMAIN: &[u8] = b"tollgate semantic-cache exact 1";
 
 /// Prefix of exact entries in the store; the number changes with the entry's encoding.
-const STORE_PREFIX: &str = "sc:1:";
+pub(crate) const STORE_PREFIX: &str = "sc:1:";
 
 /// Who shares entries. Nothing that one tenant stored is ever served to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,7 @@ mod lookup;
 pub mod replay;
 mod request;
 mod store;
+mod sweep;
 
 pub use assemble::assemble;
 pub use cacheable::NotCacheable;
@@ -26,3 +27,4 @@ pub use lookup::{Found, Hit, Question, lookup};
 pub use replay::replay;
 pub use request::{Bypass, CacheControl, MAX_REQUEST_BYTES, Request};
 pub use store::{AnswerKind, MAX_STREAM_BYTES, Terms, store};
+pub use sweep::{Sweepable, Swept, sweep};
