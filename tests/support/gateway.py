@@ -141,7 +141,9 @@ def digest(key):
 class Gateway:
     """A running app; `url` is what a client would be pointed at."""
 
-    def __init__(self, folder, mock, tokens_per_minute=1_000_000, document=None, runtime_config=None, state=None):
+    def __init__(
+        self, folder, mock, tokens_per_minute=1_000_000, document=None, runtime_config=None, state=None, manifest=None
+    ):
         self.mock = mock
         self.folder = folder
         dead_port = servers.free_port()
@@ -160,7 +162,9 @@ class Gateway:
             "http_backend_1": mock.url,
             "http_backend_2": f"http://127.0.0.1:{dead_port}",
         }
-        self.server = servers.start_host(folder, servers.ROOT / "spin.toml", variables, runtime_config, state)
+        self.server = servers.start_host(
+            folder, manifest or servers.ROOT / "spin.toml", variables, runtime_config, state
+        )
         self.url = self.server.url
         self.http = httpx.Client(base_url=self.url, timeout=30, headers={"authorization": f"Bearer {KEY}"})
         self.admin = httpx.Client(

@@ -1,6 +1,7 @@
 //! The platform: configuration, clock, log, response, and the counters in Spin's key-value store.
 
 use crate::error::Cause;
+use futures::future::{Either, select};
 use gateway_config::{LimiterConfig, Problems};
 use quota::{CounterStore, StoreError, decode_counter};
 use spin_sdk::experimental::wasi::keyvalue::{atomics, store as wasi_store};
@@ -9,11 +10,16 @@ use spin_sdk::variables;
 use spin_sdk::wit_bindgen::yield_async;
 use std::cell::OnceCell;
 use std::fmt::Debug;
+use std::pin::pin;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The store's label: the one that every Spin application has without a runtime config.
 const STORE: &str = "default";
+
+/// How long the store may take to open or to answer a read. The router waits 5 s for the whole reservation, and
+/// `on_store_error` must have its say before; the host's Redis client goes on trying to connect for longer.
+const STORE_WITHIN: Duration = Duration::from_secs(3);
 
 /// The validated limits, parsed once per instance.
 pub async fn config() -> Result<&'static LimiterConfig, Cause<'static>> {
@@ -64,7 +70,8 @@ impl Counters {
 
     async fn reader(&self) -> Result<&Store, StoreError> {
         if self.reader.get().is_none() {
-            let store = Store::open(STORE).await.map_err(failed_to("open"))?;
+            let opened = within(STORE_WITHIN, Store::open(STORE)).await.ok_or_else(too_slow_to("open"))?;
+            let store = opened.map_err(failed_to("open"))?;
             return Ok(self.reader.get_or_init(|| store));
         }
         self.reader.get().ok_or_else(|| failed_to("open")("not kept"))
@@ -81,7 +88,8 @@ impl Counters {
 
 impl CounterStore for Counters {
     async fn get(&self, key: &str) -> Result<i64, StoreError> {
-        match self.reader().await?.get(key).await.map_err(failed_to("read a counter"))? {
+        let read = within(STORE_WITHIN, self.reader().await?.get(key)).await;
+        match read.ok_or_else(too_slow_to("read a counter"))?.map_err(failed_to("read a counter"))? {
             None => Ok(0),
             Some(stored) => decode_counter(&stored)
                 .ok_or_else(|| failed_to("read a counter")(format!("{key} holds something else"))),
@@ -112,4 +120,16 @@ impl CounterStore for Counters {
 
 fn failed_to<E: Debug>(operation: &'static str) -> impl Fn(E) -> StoreError {
     move |error| StoreError { operation, reason: format!("{error:?}") }
+}
+
+fn too_slow_to(operation: &'static str) -> impl Fn() -> StoreError {
+    move || StoreError { operation, reason: format!("no answer within {} ms", STORE_WITHIN.as_millis()) }
+}
+
+/// The result of `work`, or `None` when `limit` passes first; the work is then dropped.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(work), pin!(spin_sdk::time::sleep(limit))).await {
+        Either::Left((result, _)) => Some(result),
+        Either::Right(_) => None,
+    }
 }

@@ -48,8 +48,9 @@ impl Cause {
                 "invalid_configuration",
                 format!("The gateway's configuration has problems; its operator must fix them:\n{problems}"),
             ),
+            // Not 503: of records, that says that they have been printed.
             Cause::VariableUnreadable { name } => ApiError::new(
-                503,
+                500,
                 "variable_unavailable",
                 format!("The variable `{name}` cannot be read now."),
             ),

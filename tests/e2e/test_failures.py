@@ -1,0 +1,186 @@
+"""A part that is dead, slow or full: each component's README says what it then costs, and here it costs that.
+
+A component is dead when another one answers in its place, which knows nothing of its job; a store is slow when its redis is stopped (SIGSTOP), dead when it is killed;
+a database is dead when its file is none.
+"""
+
+import json
+import re
+import signal
+import time
+
+import httpx
+import pytest
+from support import servers
+from support.clients import until
+from support.gateway import DOCUMENT, KEY, OTHER_KEY, SMALL_KEY, digest
+
+REDIS = '[key_value_store.default]\ntype = "redis"\nurl = "{url}"\n'
+
+
+def document(mock, limits=True, more=""):
+    text = DOCUMENT.format(
+        mock=mock.url,
+        dead_port=servers.free_port(),
+        key=digest(KEY),
+        other_key=digest(OTHER_KEY),
+        small_key=digest(SMALL_KEY),
+        tokens_per_minute=1_000_000,
+    )
+    return (text if limits else re.sub(r"\[\[limits\]\].*?\n\n", "", text, flags=re.S)) + more
+
+
+@pytest.fixture
+def without(tmp_path):
+    """The app's manifest with another component in one's place, which knows none of its paths and answers 404."""
+
+    def write(component):
+        text = (servers.ROOT / "spin.toml").read_text()
+        stranger = "semantic-cache" if component != "semantic-cache" else "usage-logger"
+        wasm = {name: str(servers.WASM / f"{name.replace('-', '_')}.wasm") for name in (component, stranger)}
+        text = text.replace('source = "target/wasm32-wasip2/release/', f'source = "{servers.WASM}/')
+        assert text.count(f'source = "{wasm[component]}"') == 1
+        path = tmp_path / "spin.toml"
+        path.write_text(text.replace(f'source = "{wasm[component]}"', f'source = "{wasm[stranger]}"'))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def redis(tmp_path):
+    server = servers.start_redis(tmp_path)
+    yield server
+    server.process.send_signal(signal.SIGCONT)
+    server.stop()
+
+
+def log(gateway, component, stream="stdout"):
+    return (gateway.folder / "state" / "logs" / f"{component}_{stream}.txt").read_text()
+
+
+def refused_uncounted(response):
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], set(error)) == (503, "limiter_unavailable", {"message", "type", "param", "code"})
+    return True
+
+
+def test_without_a_limiter_nothing_is_admitted(new_gateway, without, unique):
+    gateway = new_gateway(manifest=without("token-limiter"))
+    response = gateway.chat(text=unique)
+    assert refused_uncounted(response) and not gateway.received(unique)
+    assert gateway.record_of(response)["error_code"] == "limiter_unavailable"
+
+
+def test_without_a_cache_requests_go_on(new_gateway, without, unique):
+    gateway = new_gateway(manifest=without("semantic-cache"))
+    for _ in range(2):
+        response = gateway.chat(text=unique)
+        assert (response.status_code, response.headers["x-tollgate-cache"]) == (200, "bypass")
+        assert gateway.record_of(response)["cache"] == "bypass"
+    _, text = gateway.stream(text=unique)
+    assert text.endswith("data: [DONE]\n\n")
+    assert len(gateway.received(unique)) == 3
+
+
+def test_without_a_logger_the_records_are_printed(new_gateway, without, unique):
+    gateway = new_gateway(manifest=without("usage-logger"))
+    response = gateway.chat(text=unique)
+    assert response.status_code == 200
+    record = printed(gateway, "router", response)
+    assert (record["consumer"], record["outcome"]) == ("tester", "completed") and record["completion_tokens"] > 0
+
+
+@pytest.mark.parametrize("stdout", ["true", "false"])
+def test_without_a_database_the_records_are_printed_once(new_gateway, mock, tmp_path, unique, stdout):
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "sqlite_db.db").write_text("this is no database, and long enough to be seen as none " * 100)
+    gateway = new_gateway(state=state, document=document(mock, more=f"\n[logging]\nstdout = {stdout}\n"))
+    gateway.folder = tmp_path
+    response = gateway.chat(text=unique)
+    assert response.status_code == 200
+    assert printed(gateway, "usage-logger", response)["outcome"] == "completed"
+    page = gateway.admin.get("/admin/usage")
+    assert (page.status_code, page.json()["error"]["code"]) == (503, "database_unavailable")
+    time.sleep(0.3)
+    lines = (log(gateway, "usage-logger") + log(gateway, "router")).count(response.headers["x-request-id"])
+    assert lines == 1, "printed exactly once"
+
+
+def printed(gateway, component, response):
+    """The record that a component has printed instead of keeping it."""
+    request_id = response.headers["x-request-id"]
+    line = until("the record is printed", lambda: [x for x in log(gateway, component).splitlines() if request_id in x])
+    return json.loads(line[0])
+
+
+def test_with_a_dead_store_nothing_is_admitted_and_it_is_said_when_to_try_again(new_gateway, redis, unique):
+    gateway = new_gateway(runtime_config=REDIS.format(url=redis.url))
+    assert gateway.chat(text=unique).status_code == 200
+    redis.stop()
+    response = gateway.chat(text=unique + " again")
+    assert refused_uncounted(response) and response.headers["retry-after"] == "1"
+    assert not gateway.received(unique + " again")
+    # The settlement before it waits for the store, up to 10 s, and records travel behind it.
+    assert gateway.record(response.headers["x-request-id"], within=25)["outcome"] == "refused"
+
+
+def test_with_a_dead_store_requests_go_on_uncounted_if_the_document_says_so(new_gateway, mock, redis, unique):
+    more = '\n[limiter]\non_store_error = "allow"\n'
+    gateway = new_gateway(runtime_config=REDIS.format(url=redis.url), document=document(mock, more=more))
+    redis.stop()
+    response = gateway.chat(text=unique)
+    assert (response.status_code, response.headers["x-tollgate-cache"]) == (200, "bypass")
+    assert "x-ratelimit-remaining-tokens" not in response.headers
+    assert gateway.record_of(response)["outcome"] == "completed"
+
+
+def test_a_limiter_whose_store_does_not_answer_refuses_after_three_seconds(new_gateway, redis, unique):
+    gateway = new_gateway(runtime_config=REDIS.format(url=redis.url))
+    assert gateway.chat(text=unique).status_code == 200
+    redis.process.send_signal(signal.SIGSTOP)
+    started = time.monotonic()
+    response = gateway.chat(text=unique + " again")
+    assert refused_uncounted(response) and not gateway.received(unique + " again")
+    assert 2.5 < time.monotonic() - started < 8
+
+
+def test_a_cache_that_does_not_answer_costs_half_a_second(new_gateway, mock, redis, unique):
+    gateway = new_gateway(runtime_config=REDIS.format(url=redis.url), document=document(mock, limits=False))
+    assert gateway.chat(text=unique).headers["x-tollgate-cache"] == "miss"
+    redis.process.send_signal(signal.SIGSTOP)
+    started = time.monotonic()
+    response = gateway.chat(text=unique)
+    assert (response.status_code, response.headers["x-tollgate-cache"]) == (200, "bypass")
+    assert 0.4 < time.monotonic() - started < 4
+    redis.process.send_signal(signal.SIGCONT)
+    until("the cache is asked again", lambda: gateway.chat(text=unique).headers["x-tollgate-cache"] != "bypass")
+
+
+def test_a_backend_that_the_app_may_not_call_is_told_apart(new_gateway, mock, unique):
+    text = document(mock).replace(f'base_url = "{mock.url}/v1"', 'base_url = "http://127.0.0.1:9/v1"')
+    response = new_gateway(document=text).chat(text=unique)
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_not_allowed")
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_over_the_cap_is_refused_by_its_size(new_gateway, mock, unique, declared):
+    gateway = new_gateway(document=document(mock, more="\n[bounds]\nrequest_bytes = 100_000\n"))
+    small = json.dumps({"model": "mock", "messages": [{"role": "user", "content": unique}]}).encode()
+    for size, status in [(100_000, 200), (100_001, 413), (5_000_000, 413)]:
+        body = small + b" " * (size - len(small))
+        content = body if declared else (body[i : i + 16_384] for i in range(0, len(body), 16_384))
+        response = gateway.http.post("/v1/chat/completions", content=content)
+        assert response.status_code == status, f"{size}: {response.text}"
+        if status == 413:
+            assert response.json()["error"]["code"] == "request_too_large"
+            assert gateway.record_of(response)["error_code"] == "request_too_large"
+    assert len(gateway.received(unique)) == 1
+
+
+def test_without_a_document_the_cap_is_16_mib(new_gateway, gateway, unique):
+    body = json.dumps({"model": "mock", "messages": [{"role": "user", "content": unique}]}).encode()
+    response = gateway.http.post("/v1/chat/completions", content=body + b" " * (16 * 1024 * 1024))
+    assert response.status_code == 413 and not gateway.received(unique)
+    assert httpx.get(f"{gateway.url}/health").status_code == 200
