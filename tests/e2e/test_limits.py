@@ -109,6 +109,7 @@ def prompt_tokens(gateway, body, limit):
 
 
 def wait_until_cached(gateway, text, **fields):
+    time.sleep(0.4)  # stored some 150 ms after the answer
     deadline = time.monotonic() + 5
     while gateway.chat(text=text, **fields).headers["x-tollgate-cache"] != "exact":
         assert time.monotonic() < deadline

@@ -89,6 +89,7 @@ def test_a_stream_that_fails_ends_with_an_error_and_no_done(gateway, unique, mod
     record = gateway.record_of(response)
     assert (record["outcome"], record["error_code"]) == ("upstream_failed", code)
     assert record["estimated"] and record["completion_tokens"] > 0, "what was generated is counted"
+    time.sleep(0.4)  # what is stored is stored by then
     again, text = gateway.stream(model, unique)
     assert again.headers["x-tollgate-cache"] == "miss", "a failed answer is never cached"
 

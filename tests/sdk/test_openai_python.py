@@ -281,7 +281,8 @@ def test_a_tool_call_and_its_result_make_a_conversation(client, gateway, unique)
 
 
 def from_cache(client, request):
-    """The same request's answer once it comes from the cache, where it is put after the first answer has gone out."""
+    """The same request's answer once it comes from the cache, where it is put some 150 ms after the first answer has gone out."""
+    time.sleep(0.4)  # not before: a miss would bring another answer, which would replace the first
 
     def hit():
         raw = client.chat.completions.with_raw_response.create(**request)

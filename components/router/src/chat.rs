@@ -1,5 +1,6 @@
 //! `POST /v1/chat/completions`, from the door to the books.
 
+use crate::after;
 use crate::authorize;
 use crate::error::{Cause, stream_error};
 use crate::host::{self, Arrival, BodyReader, BodyWriter};
@@ -211,7 +212,7 @@ fn whole(mut ledger: Ledger, cache_key: Option<String>, headers: HeaderMap, body
     Reply::whole(200, headers, body).and_then(|taken| async move {
         ledger.close(200, outcome_of(taken), "", spent);
         if let Some((key, body)) = kept {
-            peers::store(&key, JSON, body).await;
+            after::keep(&key, JSON, &body);
         }
     })
 }
@@ -288,6 +289,6 @@ async fn fill(
     };
     ledger.close(200, outcome, code, spent);
     if let (Some(key), Some(kept)) = (cache_key, report.kept) {
-        peers::store(&key, EVENT_STREAM, kept).await;
+        after::keep(&key, EVENT_STREAM, &kept);
     }
 }

@@ -122,30 +122,23 @@ async fn look_up(told: Fields, body: Bytes) -> Lookup {
     }
 }
 
-/// Hands a complete answer to the cache, which decides whether to keep it.
-pub async fn store(key: &str, content_type: &'static str, answer: Vec<u8>) {
-    let mut headers = HeaderMap::with_capacity(4);
-    headers.extend(host::header(headers::CACHE_KEY, key));
-    headers.extend(host::header("content-type", content_type));
-    match post_afterwards(&SEMANTIC_CACHE, cache::STORE_PATH, headers, answer).await {
-        // 413: larger than the document lets entries be, which is no fault.
-        Some(answer) if answer.status < 400 || answer.status == 413 => {}
-        Some(answer) => host::log(&format!("semantic-cache answered {} to a store", answer.status)),
-        None => host::log("semantic-cache did not take an answer to store"),
-    }
+/// Hands a batch of complete answers to the cache, which decides what to keep; false when it did not take them.
+pub async fn store(batch: Vec<u8>) -> bool {
+    let stored = post_afterwards(&SEMANTIC_CACHE, cache::STORE_BATCH_PATH, batch);
+    stored.await.is_some_and(|answer| answer.status == 204)
 }
 
 /// Settles a batch; false when the limiter did not confirm it. Never sent twice: its increments are not idempotent.
 pub async fn settle(batch: &SettleBatch) -> bool {
     let Ok(body) = serde_json::to_vec(batch) else { return false };
-    let settled = post_afterwards(&TOKEN_LIMITER, limiter::SETTLE_PATH, HeaderMap::new(), body);
+    let settled = post_afterwards(&TOKEN_LIMITER, limiter::SETTLE_PATH, body);
     settled.await.is_some_and(|answer| answer.status == 204)
 }
 
 /// Records a batch; false when it is neither written nor printed.
 pub async fn record(batch: &[UsageRecord]) -> bool {
     let Ok(body) = serde_json::to_vec(batch) else { return false };
-    let recorded = post_afterwards(&USAGE_LOGGER, record::RECORDS_PATH, HeaderMap::new(), body);
+    let recorded = post_afterwards(&USAGE_LOGGER, record::RECORDS_PATH, body);
     match recorded.await.map(|answer| answer.status) {
         Some(204) => true,
         // Its database failed; by its contract it has printed the batch.
@@ -158,12 +151,8 @@ pub async fn record(batch: &[UsageRecord]) -> bool {
 }
 
 /// Posts what only this request says, within the time for after-work.
-async fn post_afterwards(
-    component: &Component,
-    path: &str,
-    mut headers: HeaderMap,
-    body: Vec<u8>,
-) -> Option<ComponentAnswer> {
+async fn post_afterwards(component: &Component, path: &str, body: Vec<u8>) -> Option<ComponentAnswer> {
+    let mut headers = HeaderMap::with_capacity(1);
     headers.insert(header::CONTENT_LENGTH, body.len().into());
     let answer = post(component, path, raw_http::fields(&headers), body.into());
     host::within(AFTERWARDS_WITHIN, answer).await.flatten()

@@ -1,6 +1,7 @@
 //! Every way a call of this component can fail, and what the caller is told: one exhaustive match.
 
 use contracts::headers;
+use contracts::limiter::MAX_BATCH;
 use gateway_config::Problems;
 use openai_types::ApiError;
 
@@ -21,6 +22,8 @@ pub enum Cause {
     BadKey,
     /// The answer to store is neither JSON nor SSE.
     BadContentType,
+    /// The batch to store does not add up; nothing of it was stored.
+    BadBatch,
     /// The body ended before its end.
     BodyCutShort,
     /// The answer to store is over the cap.
@@ -58,6 +61,10 @@ impl Cause {
                 invalid("The header `content-type` must be application/json or text/event-stream.".to_owned())
                     .with_param("content-type")
             }
+            Cause::BadBatch => invalid(format!(
+                "The body must be at most {MAX_BATCH} answers, each after a line of JSON with its key, content_type and \
+                 bytes. Nothing was stored."
+            )),
             Cause::BodyCutShort => invalid("The body ended before its end.".to_owned()),
             Cause::TooLarge { max_bytes } => {
                 ApiError::new(413, "request_too_large", format!("The body is larger than {max_bytes} bytes."))

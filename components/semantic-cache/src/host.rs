@@ -5,6 +5,7 @@ mod keys;
 use crate::error::Cause;
 use cache_policy::{Entries, StoreError};
 use gateway_config::{CacheConfig, Problems};
+use spin_sdk::experimental::wasi::keyvalue::{batch, store as wasi_store};
 use spin_sdk::key_value::{Error, Store};
 use spin_sdk::variables;
 use std::io::Write;
@@ -56,6 +57,18 @@ impl Entries for KeyValue {
 }
 
 impl KeyValue {
+    /// Sets several keys in one write: one transaction in SQLite, one command on Redis.
+    ///
+    /// Only this interface has it, and it blocks the requests of this instance while it runs; a write for each key would
+    /// wait for the disk as often.
+    pub fn set_many(&self, pairs: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: wasi_store::Error| StoreError(format!("{error:?}"));
+        batch::set_many(&wasi_store::open("default").map_err(failed)?, pairs).map_err(failed)
+    }
+
     /// Deletes a key; not an error if there is none.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
         Store::open_default().await.map_err(failed)?.delete(key).await.map_err(failed)

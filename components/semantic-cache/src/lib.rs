@@ -10,7 +10,7 @@ mod reply;
 mod store;
 mod sweep;
 
-use contracts::cache::{LOOKUP_PATH, STORE_PATH};
+use contracts::cache::{LOOKUP_PATH, STORE_BATCH_PATH, STORE_PATH};
 use error::Cause;
 use http::Method;
 use raw_http::{Call, ErrorCode, Request, Response, respond};
@@ -35,7 +35,10 @@ async fn route(call: Call) -> Result<Reply, Cause> {
     match (call.method(), target.split('?').next().unwrap_or_default()) {
         (Method::POST, LOOKUP_PATH) => lookup::look_up(call, config).await,
         (Method::POST, STORE_PATH) => store::store(call, config).await.inspect(|_| sweep::later()),
-        (_, LOOKUP_PATH | STORE_PATH) => Err(Cause::MethodNotAllowed),
+        (Method::POST, STORE_BATCH_PATH) => {
+            store::store_batch(call, config).await.inspect(|_| sweep::later())
+        }
+        (_, LOOKUP_PATH | STORE_PATH | STORE_BATCH_PATH) => Err(Cause::MethodNotAllowed),
         (_, path) => Err(Cause::NotFound { path: path.to_owned() }),
     }
 }

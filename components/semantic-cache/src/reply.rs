@@ -55,6 +55,11 @@ impl Reply {
         Reply::whole(200, JSON, body.to_string().into())
     }
 
+    /// 204: of a batch, all that may be stored is.
+    pub fn accepted() -> Self {
+        Reply::empty()
+    }
+
     /// An error in the shape of the OpenAI API.
     pub fn error(cause: &Cause) -> Self {
         let error = cause.to_api_error();

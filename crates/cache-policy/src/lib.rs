@@ -26,5 +26,5 @@ pub use key::{CacheKey, IGNORED_FIELDS, Tenant};
 pub use lookup::{Found, Hit, Question, lookup};
 pub use replay::replay;
 pub use request::{Bypass, CacheControl, MAX_REQUEST_BYTES, Request};
-pub use store::{AnswerKind, MAX_STREAM_BYTES, Terms, store};
+pub use store::{AnswerKind, MAX_STREAM_BYTES, Prepared, Terms, prepare, store};
 pub use sweep::{Sweepable, Swept, sweep};

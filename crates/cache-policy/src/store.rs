@@ -47,6 +47,30 @@ impl AnswerKind {
     }
 }
 
+/// What an answer becomes in the key-value store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// The key.
+    pub store_key: String,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+/// Prepares a provider's answer for the store.
+///
+/// # Errors
+/// When it may not be kept.
+pub fn prepare(
+    terms: &Terms,
+    key: &CacheKey,
+    kind: AnswerKind,
+    body: Bytes,
+    now_ms: u64,
+) -> Result<Prepared, NotCacheable> {
+    let entry = entry(terms, kind, body, now_ms)?;
+    Ok(Prepared { store_key: key.store_key(), value: entry.encode() })
+}
+
 /// Keeps a provider's answer under `key` if it may be kept.
 ///
 /// # Errors
@@ -59,11 +83,10 @@ pub async fn store(
     body: Bytes,
     now_ms: u64,
 ) -> Result<Result<(), NotCacheable>, StoreError> {
-    let entry = match entry(terms, kind, body, now_ms) {
-        Ok(entry) => entry,
-        Err(reason) => return Ok(Err(reason)),
-    };
-    entries.set(&key.store_key(), &entry.encode()).await.map(Ok)
+    match prepare(terms, key, kind, body, now_ms) {
+        Ok(Prepared { store_key, value }) => entries.set(&store_key, &value).await.map(Ok),
+        Err(reason) => Ok(Err(reason)),
+    }
 }
 
 fn entry(terms: &Terms, kind: AnswerKind, body: Bytes, now_ms: u64) -> Result<Entry, NotCacheable> {

@@ -11,3 +11,6 @@ pub const LOOKUP_PATH: &str = "/lookup";
 /// [`crate::headers::CACHE_KEY`] as returned by the lookup. 201 when stored, 200 with a reason when the answer is not
 /// cacheable.
 pub const STORE_PATH: &str = "/store";
+
+/// `POST`: a [`crate::store_batch`]; 204 when all of it that may be stored is. An answer that is not cacheable is left out.
+pub const STORE_BATCH_PATH: &str = "/store-batch";

@@ -9,6 +9,7 @@ pub mod headers;
 pub mod limiter;
 pub mod origins;
 pub mod record;
+pub mod store_batch;
 
 pub use event::Event;
 pub use record::{CacheOutcome, Outcome, RetriedUsage, UsageRecord};

@@ -251,12 +251,15 @@ test("the client's own tool loop runs to its end", async () => {
 
 // Cached answers
 
-/** Asks until the answer comes from the cache, where it is put after the first answer has gone out. */
-const fromCache = (request) =>
-  until("an answer from the cache", async () => {
+/** Asks until the answer comes from the cache, where it is put some 150 ms after the first answer has gone out. */
+const fromCache = async (request) => {
+  // Not before: a miss would bring another answer, which would replace the first.
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  return until("an answer from the cache", async () => {
     const { data, response } = await client.chat.completions.create(request).withResponse();
     return response.headers.get("x-tollgate-cache") === "exact" && data;
   });
+};
 
 test("a whole answer is replayed as a stream", async () => {
   const text = unique();
