@@ -13,6 +13,8 @@
 //!
 //! When a store operation fails or its answer is lost, counters may stay too high, never too low.
 //!
+//! On a store that runs scripts ([`ScriptStore`]) each of these is one atomic step, and a refusal is always right.
+//!
 //! This crate knows no HTTP, no host and no clock: the store is a port ([`CounterStore`]), time is an argument.
 
 mod alerts;
@@ -29,6 +31,7 @@ mod read_first;
 mod reservation;
 mod reserve;
 mod rolling;
+mod script;
 mod settle;
 mod store;
 mod subject;
@@ -46,6 +49,9 @@ pub use outcome::{Admission, Outcome, Refusal, Standing};
 pub use read_first::ReadFirst;
 pub use reservation::{Charge, MAX_CHARGES, MalformedReservation, Reservation};
 pub use reserve::reserve;
+pub use script::{
+    ScriptStore, inspect_by_script, latch_by_script, reserve_by_script, reset_by_script, settle_by_script,
+};
 pub use settle::{
     Corrections, MAX_TOKENS, Rejected, Settlement, Taken, Unapplied, Usage, corrections, settle,
 };

@@ -16,9 +16,9 @@ mod world;
 
 use gateway_config::Mode;
 use ledger::{Admitted, Ledger};
-use plan::{Plan, START_MS, moves, plan, plan_of, sizes, start, still};
+use plan::{CONFIG, Plan, START_MS, moves, plan, plan_of, sizes, start, still};
 use proptest::prelude::*;
-use quota::{Outcome, StoreError};
+use quota::{Outcome, ReadFirst, Settlement, StoreError, corrections, counters, inspect, reset, settle};
 use std::collections::BTreeMap;
 use world::{Fault, Move, Task, World};
 
@@ -171,9 +171,52 @@ fn an_admission_costs_one_write_for_each_check_and_a_refusal_none_under_pressure
 #[test]
 fn a_window_from_first_use_is_not_begun_by_a_request_that_is_refused() {
     let world = World::starting_at(START_MS);
-    run(&world, &[plan_of(&["small"], 60, false)], &QUIET);
-    assert!(!is_admitted(&run(&world, &[plan_of(&["small", "rolling"], 60, false)], &QUIET).1[0]));
+    run(&world, &vec![plan_of(&["requests"], 1, false); 4], &QUIET);
+    // The rolling window stands before the one that refuses.
+    assert!(!is_admitted(&run(&world, &[plan_of(&["rolling", "requests"], 1, false)], &QUIET).1[0]));
     assert_eq!(world.texts(), BTreeMap::new());
+}
+
+/// Moves by which the tasks' operations happen in this order.
+fn in_order(order: &[usize]) -> Vec<Move> {
+    let mut waiting: Vec<usize> = (0..=order.iter().copied().max().unwrap()).collect();
+    let mut moves = Vec::new();
+    for (at, task) in order.iter().enumerate() {
+        let pick = waiting.iter().position(|waits| waits == task).unwrap();
+        moves.push(Move { pick, advance_ms: 0, fault: Fault::None });
+        waiting.swap_remove(pick);
+        if order[at + 1..].contains(task) {
+            waiting.push(*task);
+        }
+    }
+    moves
+}
+
+#[test]
+fn two_first_requests_share_the_window_that_is_written_last() {
+    let world = World::starting_at(START_MS);
+    // Each: start, read the text, write it, read it back, add.
+    let mut moves = in_order(&[0, 0, 1, 1, 0, 1, 0, 1, 0, 1]);
+    moves[2].advance_ms = 500;
+    let (admitted, results) = run(&world, &vec![plan_of(&["rolling"], 30, false); 2], &moves);
+    assert_eq!(admitted[0].reservation.charges, admitted[1].reservation.charges);
+    let reset_ms: Vec<_> = (results.iter())
+        .map(|result| match result {
+            Ok(Outcome::Admitted(admission)) => admission.tokens.unwrap().reset_ms,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(reset_ms, [3_600_500, 3_600_000], "both end an hour after the second began");
+}
+
+#[test]
+fn a_request_that_the_end_of_a_leases_bucket_overtakes_is_charged_to_the_next() {
+    let world = World::starting_at(START_MS + 9_999);
+    // Start, four older buckets, and then the write, a millisecond late.
+    let late = [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+    let late = late.map(|advance_ms| Move { pick: 0, advance_ms, fault: Fault::None });
+    let (admitted, _) = run(&world, &[plan_of(&["slots"], 1, false)], &late);
+    assert_eq!(admitted[0].reservation.charges[0].slot.window, START_MS / 10_000 + 1);
 }
 
 #[test]
@@ -195,4 +238,55 @@ fn a_request_that_the_end_of_the_minute_overtakes_is_charged_to_the_next() {
     let (admitted, _) = run(&world, &[plan_of(&["small"], 60, false)], &late);
     assert_eq!(admitted[0].reservation.charges[0].slot.window, START_MS / 60_000 + 1);
     assert_eq!(without_zeros(world.counters()).len(), 1);
+}
+
+#[test]
+fn counters_are_shown_and_set_to_zero_and_what_runs_is_forgiven_up_to_its_reservation() {
+    let world = World::starting_at(START_MS + 30_000);
+    let all = |name| counters(CONFIG.limit(name).unwrap(), if name == "hour" { &[] } else { &["a"] });
+    let used = |name| {
+        let view = world.view(0);
+        let look: Task<'_, _> =
+            Box::pin(async move { inspect(&view, view.now_ms(), &all(name)).await.unwrap()[0].used });
+        world.run(vec![look], &QUIET)[0]
+    };
+    let rules = ["small", "hour", "rolling"];
+    let (admitted, _) = run(&world, &[plan_of(&rules, 50, false)], &QUIET);
+    world.advance(60_000);
+    assert_eq!(rules.map(used), [25, 50, 50], "half of the minute before");
+    for name in rules {
+        let view = world.view(0);
+        let zero: Task<'_, _> =
+            Box::pin(async move { reset(&view, view.now_ms(), &all(name)).await.unwrap() });
+        world.run(vec![zero], &QUIET);
+    }
+    assert_eq!(rules.map(used), [0, 0, 0]);
+    for (took, expected) in [(20, [0, 0, 0]), (100, [10, 20, 20])] {
+        // The second adds 50 to the 30 below zero that the first leaves.
+        let view = world.view(0);
+        let reservation = admitted[0].reservation.to_string();
+        let settlement = Settlement { reservation: &reservation, taken: plan::taken(Some(took)) };
+        let (corrections, _) = corrections(&CONFIG, [settlement]);
+        let settled: Task<'_, _> =
+            Box::pin(async move { assert_eq!(settle(&view, &CONFIG, &corrections).await, Ok(vec![])) });
+        world.run(vec![settled], &QUIET);
+        assert_eq!(rules.map(used), expected, "{took}");
+    }
+}
+
+#[test]
+fn a_counter_that_refused_is_read_first_for_two_seconds() {
+    let world = World::starting_at(START_MS);
+    let hints = ReadFirst::new();
+    let refused = || run(&world, &[plan_of(&["small", "hour"], 60, false)], &QUIET).1.remove(0).unwrap();
+    hints.learn(&refused(), START_MS);
+    let marked = |now_ms| {
+        let mut demands = plan_of(&["small", "hour"], 60, false).demands();
+        hints.mark(&mut demands, now_ms);
+        demands.iter().map(|demand| demand.read_first).collect::<Vec<_>>()
+    };
+    assert_eq!(marked(START_MS), [false, false], "an admission is no hint");
+    hints.learn(&refused(), START_MS);
+    assert_eq!(marked(START_MS + 1_999), [true, false]);
+    assert_eq!(marked(START_MS + 2_000), [false, false]);
 }

@@ -24,7 +24,8 @@ const RULES: [(&str, &str); 8] = [
     ("seen", "counter_key = []\ntokens_per_minute = 50\nmode = \"observe\""),
 ];
 
-static CONFIG: LazyLock<LimiterConfig> = LazyLock::new(|| {
+/// The rules as configured.
+pub static CONFIG: LazyLock<LimiterConfig> = LazyLock::new(|| {
     let rule = |(name, rule): &(&str, &str)| {
         format!("[[limits]]\nname = \"{name}\"\nmatch = {{ tags = [\"{name}\"] }}\n{rule}\n")
     };
@@ -71,18 +72,22 @@ impl Plan {
         {
             let view = view.settling();
             view.turn().await;
-            let taken = settle_to.map_or(Taken::Nothing, |prompt_tokens| {
-                let usage = Usage { prompt_tokens, ..Usage::default() };
-                Taken::Tokens { usage, model: "", deployment: "" }
-            });
             let reservation = admission.reservation.to_string();
-            let settlement = Settlement { reservation: &reservation, taken };
+            let settlement = Settlement { reservation: &reservation, taken: taken(settle_to) };
             let (corrections, rejected) = corrections(&CONFIG, [settlement]);
             assert!(rejected.is_empty());
             let _lost = settle(&view, &CONFIG, &corrections).await;
         }
         Ok(outcome)
     }
+}
+
+/// What a request took in the end.
+pub fn taken(settle_to: Option<u64>) -> Taken<'static> {
+    settle_to.map_or(Taken::Nothing, |prompt_tokens| {
+        let usage = Usage { prompt_tokens, ..Usage::default() };
+        Taken::Tokens { usage, model: "", deployment: "" }
+    })
 }
 
 pub fn plan() -> impl Strategy<Value = Plan> {

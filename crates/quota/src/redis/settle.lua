@@ -1,0 +1,23 @@
+-- Adds to counters in the windows that were charged.
+--
+-- KEYS: one for each correction. ARGV, for each: 'n' or 'r' for a rolling window, what to add, and when the key expires in
+-- ms since the Unix epoch, or the start of the rolling window that was charged. Returns the sum for each; 0 where the
+-- rolling window is over: nobody will look at it again.
+
+local sums = {}
+for at, key in ipairs(KEYS) do
+  local kind, delta, third = ARGV[at * 3 - 2], ARGV[at * 3 - 1], ARGV[at * 3]
+  if kind == 'n' then
+    sums[at] = redis.call('INCRBY', key, delta)
+    -- In the past for a window that is over: then the key goes at once.
+    redis.call('PEXPIREAT', key, third)
+  else
+    local start, used = string.match(redis.call('GET', key) or '', '^(%d+),(-?%d+)$')
+    sums[at] = 0
+    if start == third then
+      sums[at] = tonumber(used) + tonumber(delta)
+      redis.call('SET', key, start .. ',' .. string.format('%.0f', sums[at]), 'KEEPTTL')
+    end
+  end
+end
+return sums
