@@ -64,10 +64,10 @@ def test_a_stream_that_is_cut_raises(model, unique):
         list(model("mock+cut=3").stream(unique))
 
 
-def test_its_own_retries_are_the_clients(model, gateway, unique):
+def test_what_the_gateway_has_retried_is_not_retried_again(model, gateway, unique):
     with pytest.raises(openai.InternalServerError):
         model("mock+status=500", max_retries=1).invoke(unique)
-    assert len(gateway.received(unique)) == 2
+    assert len(gateway.received(unique)) == 3
 
 
 def test_errors_are_the_clients(model, limited_gateway, unique):

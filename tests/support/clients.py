@@ -10,6 +10,10 @@ PLENTY = 1_000_000_000
 LIMITED_TOKENS = 1_000
 
 DOCUMENT = """
+# Failures on purpose, one after another: a breaker would have tests fail each other. Those about breakers turn it on.
+[defaults.breaker]
+enabled = false
+
 [[backends]]
 id = "mock"
 base_url = "{mock}/v1"

@@ -13,6 +13,10 @@ OTHER_KEY = "other-team-key"
 SMALL_KEY = "small-limit-key"
 
 DOCUMENT = """
+# Failures on purpose, one after another: a breaker would have tests fail each other. Those about breakers turn it on.
+[defaults.breaker]
+enabled = false
+
 [[backends]]
 id = "mock"
 base_url = "{mock}/v1"

@@ -1,21 +1,25 @@
 //! `POST /v1/chat/completions`, from the door to the books.
 
 use crate::after;
+use crate::attempt::Given;
 use crate::authorize;
-use crate::error::{Cause, stream_error};
-use crate::host::{self, Arrival, BodyReader, BodyWriter};
+use crate::call::Call;
+use crate::error::Cause;
+use crate::host::{self, Arrival};
 use crate::ledger::{Ledger, Spent};
 use crate::peers::{self, Admission, Lookup};
 use crate::reply::{Reply, X_SHOULD_RETRY};
-use crate::upstream::{self, Given};
+use crate::upstream::{self, Elsewhere};
+use crate::{pools, side, stream};
 use bytes::Bytes;
 use contracts::{CacheOutcome, Outcome, headers};
-use gateway_config::{Consumer, Model, RouterConfig};
+use gateway_config::{Consumer, MidStream, RouterConfig};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use openai_types::{Answer, ChatRequest};
 use raw_http::Frames;
-use relay::{Beat, ClientGone, Decoded, End, Failure, Hold, Limits, NoResume, Opened, Options, Sink};
-use std::time::Duration;
+use relay::{Beat, ClientGone, Hold, Limits, Options};
+use routing::{Decision, Facts, Traits};
+use std::rc::Rc;
 
 /// Largest answer that is offered to the cache, in bytes; the cache may have a smaller cap of its own.
 const KEEP_BYTES: usize = 1024 * 1024;
@@ -28,10 +32,11 @@ const CLIENT_MS: u64 = 60_000;
 /// How often a client is looked for while there is nothing to write, in ms: an upstream is to be closed within a second of
 /// its client's leaving.
 const PROBE_MS: u64 = 500;
-const EVENT_STREAM: &str = "text/event-stream";
 const JSON: &str = "application/json";
 /// The limiter's code for what is used up, as it stands in its answer.
 const QUOTA: &[u8] = br#""code":"insufficient_quota""#;
+/// Where the client says that it is; the first that is there counts.
+const REGION_HEADERS: [&str; 2] = ["x-user-region", "x-forwarded-region"];
 
 /// Answers a chat completion, streamed or not.
 pub async fn complete(headers: &HeaderMap, body: Frames, arrival: &Arrival) -> Result<Reply, Cause> {
@@ -52,8 +57,12 @@ pub async fn complete(headers: &HeaderMap, body: Frames, arrival: &Arrival) -> R
         Err(error) => return Err(refuse(ledger, Cause::Invalid(error))),
     };
     ledger.asked(&chat.model, chat.stream, &body);
-    let served = Served { config, consumer, client_headers: headers, body: &body, chat: &chat };
-    served.answer(ledger, arrival).await
+    let client = Client { config, consumer, headers, body: &body };
+    let (call, mirror) = match client.route(chat, arrival) {
+        Ok(routed) => routed,
+        Err(cause) => return Err(refuse(ledger, cause)),
+    };
+    client.answer(Rc::new(call), mirror, ledger).await
 }
 
 fn refuse(ledger: Ledger, cause: Cause) -> Cause {
@@ -62,25 +71,70 @@ fn refuse(ledger: Ledger, cause: Cause) -> Cause {
     cause
 }
 
-/// A request that has been understood, and all that answering it needs.
-struct Served<'a> {
+/// Who asks, and what came with the question.
+struct Client<'a> {
     config: &'static RouterConfig,
     consumer: &'static Consumer,
-    client_headers: &'a HeaderMap,
+    headers: &'a HeaderMap,
     body: &'a Bytes,
-    chat: &'a ChatRequest<'a>,
 }
 
-impl Served<'_> {
-    async fn answer(&self, mut ledger: Ledger, arrival: &Arrival) -> Result<Reply, Cause> {
-        let name = self.chat.model.as_ref();
-        let Some(model) = self.config.model(name) else {
-            return Err(refuse(ledger, Cause::UnknownModel { model: name.to_owned() }));
+impl Client<'_> {
+    /// Decides which model answers; also who gets a copy.
+    fn route(&self, chat: ChatRequest, arrival: &Arrival) -> Result<(Call, Option<&'static str>), Cause> {
+        let fleet = pools::fleet(self.config);
+        let Some(asked) = fleet.target(&chat.model) else {
+            return Err(Cause::UnknownModel { model: chat.model });
         };
-        if !self.consumer.may_use(name) {
-            return Err(refuse(ledger, Cause::ModelNotAllowed { model: name.to_owned() }));
+        if !self.consumer.may_use(&chat.model) && !self.consumer.may_use(asked.name) {
+            return Err(Cause::ModelNotAllowed { model: chat.model });
         }
-        let (admission, lookup) = peers::ask(&self.facts(arrival, &model.name), self.body).await;
+        let needs = fleet.needs();
+        let traits = if needs.traits { Traits::read(self.body) } else { Traits::default() };
+        let (prompt_tokens, completion_tokens) =
+            if needs.prompt_tokens { sizes(&chat.model, self.body) } else { (0, 0) };
+        let header = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
+        let facts = Facts {
+            asked: &chat.model,
+            consumer: self.consumer,
+            header: &header,
+            prompt_tokens,
+            traits: &traits,
+        };
+        let decision = fleet.route(&facts, &mut pools::chance());
+        let Some(Decision { target, route, mirror }) = decision else {
+            return Err(Cause::UnknownModel { model: chat.model });
+        };
+        let session = routing::session(target, &facts);
+        let region = REGION_HEADERS.into_iter().find_map(header).map(str::to_owned);
+        let model = target.name.to_owned();
+        let options = self.options(target.pool.model, chat.include_usage);
+        let headers = door::for_upstream(self.headers);
+        let arrival = arrival.clone();
+        let call = Call {
+            config: self.config,
+            chat,
+            headers,
+            model,
+            route,
+            region,
+            session,
+            prompt_tokens,
+            completion_tokens,
+            options,
+            arrival,
+        };
+        Ok((call, mirror))
+    }
+
+    async fn answer(
+        &self,
+        call: Rc<Call>,
+        mirror: Option<&'static str>,
+        mut ledger: Ledger,
+    ) -> Result<Reply, Cause> {
+        let facts = self.facts(&call);
+        let ((admission, lookup), ()) = futures::join!(peers::ask(&facts, self.body), pools::refresh());
         let limit_headers = match admission {
             Admission::Admitted { reservation, prompt_tokens, headers } => {
                 ledger.reserved(reservation, prompt_tokens);
@@ -110,96 +164,147 @@ impl Served<'_> {
             Lookup::Bypass { key } => (CacheOutcome::Bypass, key),
         };
         ledger.looked_up(cache);
-        let client_headers = door::for_upstream(self.client_headers);
-        let options = self.options(model, cache_key.is_some());
-        let outcome = upstream::ask(model, self.chat, self.body, &client_headers, &options, arrival).await;
-        ledger.asked_upstream(outcome.deployment, outcome.attempts);
-
+        side::check_health(&call);
+        if let Some(pool) = mirror {
+            side::mirror(&call, self.consumer, pool);
+        }
         let mut extra = limit_headers;
         extra.extend(host::header(headers::CACHE, cache.as_str()));
-        extra.extend(host::header(headers::ATTEMPTS, &outcome.attempts.to_string()));
-        extra.extend(outcome.deployment.and_then(|d| host::header(headers::DEPLOYMENT, &d.label)));
-        match outcome.given {
-            Given::Whole { headers, body } => Ok(whole(ledger, cache_key, headers, body).with_headers(extra)),
-            Given::Stream { headers, source } => {
-                let clock = arrival.clone();
-                Ok(stream(ledger, cache_key, headers, source, options, clock).with_headers(extra))
-            }
-            Given::Error { status, headers, body } => {
-                if outcome.attempts > 1 {
-                    // The gateway has retried already; an SDK's own retries would multiply with ours.
-                    extra.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
-                }
-                ledger.close(status, Outcome::UpstreamError, "", Spent::Nothing);
-                Ok(Reply::whole(status, headers, body).with_headers(extra))
-            }
-            Given::Nothing(failed) => {
-                let cause = Cause::NoAnswer(failed);
-                let error = cause.to_api_error();
-                ledger.close(error.status, Outcome::UpstreamFailed, error.code, Spent::Nothing);
-                if outcome.attempts > 1 {
-                    extra.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
-                }
-                Ok(Reply::error(&cause).with_headers(extra))
-            }
+        let asking = Box::pin(upstream::ask(call.clone()));
+        let patience_ms = match (call.chat.stream, call.options.beat.keepalive_ms) {
+            (true, 1..) => call.options.beat.keepalive_ms,
+            _ => return Ok(answered(call, asking.await, extra, ledger, cache_key)),
+        };
+        match relay::within_patience(asking, patience_ms, &call.arrival).await {
+            Ok(outcome) => Ok(answered(call, outcome, extra, ledger, cache_key)),
+            // From here on the client is told that it is being looked after; who answers is not known yet.
+            Err(asking) => Ok(stream::promised(call, asking, extra, ledger, cache_key)),
         }
     }
 
     /// What a stream may take, and how it is handed on.
-    fn options(&self, model: &Model, is_kept: bool) -> Options {
+    fn options(&self, model: &gateway_config::Model, include_usage: bool) -> Options {
         let settings = &model.settings;
-        let max_stream_bytes = settings.response_bytes.unwrap_or(self.config.bounds.response_bytes);
         Options {
-            strip_usage: !self.chat.include_usage,
-            keep_bytes: if is_kept { KEEP_BYTES } else { 0 },
+            strip_usage: !include_usage,
+            keep_bytes: KEEP_BYTES,
             hold: match settings.buffer {
                 true => Hold::UntilWhole { max_bytes: MAX_HELD_BYTES },
                 false => Hold::UntilItSpeaks,
             },
-            mid_stream: relay::MidStream::Fail,
+            mid_stream: match settings.mid_stream {
+                MidStream::Error => relay::MidStream::Fail,
+                MidStream::Continue => relay::MidStream::Continue,
+            },
             limits: Limits {
                 first_token_ms: settings.timeouts.first_token_ms,
                 idle_ms: settings.timeouts.idle_ms,
                 total_ms: settings.timeouts.total_ms,
                 client_ms: CLIENT_MS,
                 max_event_bytes: MAX_EVENT_BYTES,
-                max_stream_bytes,
+                max_stream_bytes: settings.response_bytes.unwrap_or(self.config.bounds.response_bytes),
             },
             beat: Beat { keepalive_ms: settings.keepalive_ms, probe_ms: PROBE_MS },
         }
     }
 
     /// What the other components are told about the request.
-    fn facts(&self, arrival: &Arrival, pool: &str) -> HeaderMap {
+    fn facts(&self, call: &Call) -> HeaderMap {
         let consumer = self.consumer;
         let mut facts = HeaderMap::with_capacity(8);
-        facts.extend(host::header(headers::REQUEST_ID, &arrival.request_id));
+        facts.extend(host::header(headers::REQUEST_ID, &call.arrival.request_id));
         facts.extend(host::header(headers::CONSUMER, &consumer.id));
         facts.extend(host::header(headers::TEAM, consumer.team.as_deref().unwrap_or_default()));
         facts.extend(host::header(headers::APP, consumer.app.as_deref().unwrap_or_default()));
-        facts.extend(host::header(headers::MODEL, &self.chat.model));
+        facts.extend(host::header(headers::MODEL, &call.model));
+        let pool = call.target().map_or("", |target| target.pool.model.name.as_str());
         facts.extend(host::header(headers::POOL, pool));
         facts.extend(host::header(headers::TAGS, &consumer.tags.join(",")));
-        if let Some(ip) = door::client_ip(self.client_headers) {
+        if let Some(ip) = door::client_ip(self.headers) {
             facts.extend(host::header(headers::CLIENT_IP, &ip.to_string()));
         }
         for name in &self.config.counted_headers {
             if let (Some(value), Ok(fact)) = (
-                self.client_headers.get(name),
+                self.headers.get(name),
                 HeaderName::try_from(format!("{}{name}", headers::CLIENT_HEADER_PREFIX)),
             ) {
                 facts.insert(fact, value.clone());
             }
         }
-        if let Some(control) = self.client_headers.get(header::CACHE_CONTROL) {
+        if let Some(control) = self.headers.get(header::CACHE_CONTROL) {
             facts.insert(header::CACHE_CONTROL, control.clone());
         }
         facts
     }
 }
 
+/// Tokens of the prompt, and of the answer at most, by their bytes: for routes and capacities, which need no more.
+fn sizes(model: &str, body: &[u8]) -> (u64, u64) {
+    let Ok(view) = tokens::ChatRequestView::parse(body) else { return (0, 0) };
+    let prompt = tokens::estimate_prompt(model, &view).map_or(0, |count| count.tokens);
+    (prompt, view.max_completion_tokens.unwrap_or(0).saturating_mul(view.n))
+}
+
+/// Hands the outcome to the client.
+fn answered(
+    call: Rc<Call>,
+    outcome: upstream::Outcome,
+    mut extra: HeaderMap,
+    mut ledger: Ledger,
+    cache_key: Option<String>,
+) -> Reply {
+    if !matches!(outcome.given, Given::Stream { .. }) {
+        // A stream's books are kept to its end: others may yet go on with it.
+        ledger.answered_by(&outcome);
+    }
+    extra.extend(host::header(headers::ATTEMPTS, &outcome.attempts.to_string()));
+    extra.extend(host::header(headers::ROUTE, &outcome.explanation));
+    extra.extend(outcome.deployment.and_then(|d| host::header(headers::DEPLOYMENT, &d.label)));
+    // What another model said in its place is not this model's answer to the next who asks.
+    let cache_key = cache_key.filter(|_| outcome.model == call.model);
+    let has_retried = outcome.attempts > 1;
+    let upstream::Outcome { given, .. } = outcome;
+    match given {
+        Given::Whole { headers, body } => {
+            whole(ledger, outcome.flight, cache_key, headers, body).with_headers(extra)
+        }
+        Given::Stream { headers, source } => {
+            let rest = upstream::Outcome { given: Given::Nothing(NOTHING_LEFT), ..outcome };
+            let elsewhere = Elsewhere::new(call.clone(), rest);
+            stream::begun(call, headers, source, elsewhere, ledger, cache_key).with_headers(extra)
+        }
+        Given::Error { status, headers, body } => {
+            if has_retried {
+                // The gateway has retried already; an SDK's own retries would multiply with ours.
+                extra.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
+            }
+            ledger.close(status, Outcome::UpstreamError, "", Spent::Nothing);
+            Reply::whole(status, headers, body).with_headers(extra)
+        }
+        Given::Nothing(failed) => {
+            let cause = Cause::NoAnswer(failed);
+            let error = cause.to_api_error();
+            ledger.close(error.status, Outcome::UpstreamFailed, error.code, Spent::Nothing);
+            if has_retried {
+                extra.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
+            }
+            Reply::error(&cause).with_headers(extra)
+        }
+    }
+}
+
+/// Stands where an answer was taken from.
+const NOTHING_LEFT: crate::error::UpstreamFailed =
+    crate::error::UpstreamFailed::NoneLeft { retry_after_s: None };
+
 /// Sends a whole answer, and closes the books when the client has it.
-fn whole(mut ledger: Ledger, cache_key: Option<String>, headers: HeaderMap, body: Vec<u8>) -> Reply {
+fn whole(
+    mut ledger: Ledger,
+    flight: Option<pools::Flight>,
+    cache_key: Option<String>,
+    headers: HeaderMap,
+    body: Vec<u8>,
+) -> Reply {
     ledger.first_content_at(Some(ledger.elapsed_ms()));
     let spent = match Answer::parse(&body) {
         Ok(answer) => match answer.usage() {
@@ -208,6 +313,10 @@ fn whole(mut ledger: Ledger, cache_key: Option<String>, headers: HeaderMap, body
         },
         Err(_) => Spent::Nothing, // it parsed a moment ago
     };
+    // The deployment has done its part, whatever the client does now.
+    if let (Some(mut flight), Spent::Counted(usage)) = (flight, &spent) {
+        flight.used(usage.total());
+    }
     let kept = cache_key.filter(|_| body.len() <= KEEP_BYTES).map(|key| (key, body.clone()));
     Reply::whole(200, headers, body).and_then(|taken| async move {
         ledger.close(200, outcome_of(taken), "", spent);
@@ -221,74 +330,5 @@ fn outcome_of(taken: Result<(), ClientGone>) -> Outcome {
     match taken {
         Ok(()) => Outcome::Completed,
         Err(ClientGone) => Outcome::ClientGone,
-    }
-}
-
-/// Hands a stream on event by event, and closes the books when it has ended, one way or another.
-fn stream(
-    ledger: Ledger,
-    cache_key: Option<String>,
-    mut headers: HeaderMap,
-    source: Box<Opened<Decoded<BodyReader>>>,
-    options: Options,
-    clock: Arrival,
-) -> Reply {
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    Reply::streamed(200, headers, move |writer| fill(writer, source, options, ledger, cache_key, clock))
-}
-
-async fn fill(
-    mut writer: BodyWriter,
-    source: Box<Opened<Decoded<BodyReader>>>,
-    options: Options,
-    mut ledger: Ledger,
-    cache_key: Option<String>,
-    clock: Arrival,
-) {
-    let first = std::future::ready(Some(*source));
-    let report = relay::relay(first, &mut NoResume::default(), &mut writer, &options, &clock).await;
-    let mut last_event = None;
-    let (outcome, code) = match &report.end {
-        End::Complete => (Outcome::Completed, ""),
-        End::ClientGone => (Outcome::ClientGone, ""),
-        End::Failed(failure) => {
-            let theirs = match failure {
-                Failure::Reported(error) => error.to_sse_event(),
-                _ => None,
-            };
-            let ours = stream_error(failure);
-            let (event, told) = match theirs {
-                Some(event) => (event, (Outcome::UpstreamError, "")),
-                None => (ours.to_sse_event().into_bytes(), (Outcome::UpstreamFailed, ours.code)),
-            };
-            last_event = Some(event);
-            told
-        }
-    };
-    if report.end == End::ClientGone {
-        // Perhaps only stuck: what it has got must not look whole.
-        drop(writer);
-    } else {
-        // A client that does not take the end keeps nobody waiting, the books least of all.
-        let _taken = host::within(Duration::from_millis(CLIENT_MS), async move {
-            if let Some(event) = last_event {
-                writer.send(event).await?;
-            }
-            writer.end().await;
-            Ok::<(), ClientGone>(())
-        })
-        .await;
-    }
-    ledger.first_content_at(report.first_content_at_ms);
-    let upstream = report.spent.last().copied().unwrap_or_default();
-    let spent = match (upstream.usage, &report.end) {
-        (Some(usage), _) => Spent::Counted(usage),
-        // A provider bills no answer that it failed to begin.
-        (None, End::Failed(_)) if upstream.generated_bytes == 0 => Spent::Nothing,
-        (None, _) => Spent::Generated { bytes: upstream.generated_bytes },
-    };
-    ledger.close(200, outcome, code, spent);
-    if let (Some(key), Some(kept)) = (cache_key, report.kept) {
-        after::keep(&key, EVENT_STREAM, &kept);
     }
 }

@@ -42,8 +42,11 @@ pub enum Cause {
 /// Why an upstream attempt gave no answer at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpstreamFailed {
-    /// Every deployment of the model is drained.
-    NoneLeft,
+    /// Every deployment of the model is out of service: its breaker is open, it is at capacity, or drained.
+    NoneLeft {
+        /// Seconds until one may be back, if that can be said.
+        retry_after_s: Option<u64>,
+    },
     /// No connection.
     Connect(String),
     /// The backend refuses the gateway's own credential. Its answer stays here: the client would take it for a word
@@ -137,7 +140,12 @@ impl Cause {
 impl UpstreamFailed {
     fn to_api_error(&self) -> ApiError {
         match self {
-            UpstreamFailed::NoneLeft => {
+            UpstreamFailed::NoneLeft { retry_after_s: Some(seconds) } => ApiError::new(
+                503,
+                "no_available_backend",
+                format!("No deployment of this model is in service. Try again in {seconds} s."),
+            ),
+            UpstreamFailed::NoneLeft { retry_after_s: None } => {
                 ApiError::new(503, "no_available_backend", "No deployment of this model is in service.")
             }
             UpstreamFailed::Connect(_) => {

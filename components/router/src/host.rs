@@ -4,6 +4,10 @@
 //! without a channel in between, so a slow client slows the upstream; and whether a body ended well, and whether the
 //! client took it, is seen.
 
+mod shared;
+
+pub use shared::Shared;
+
 use crate::error::{Cause, UpstreamFailed};
 use bytes::Bytes;
 use futures::future::{Either, select};
@@ -56,6 +60,17 @@ pub fn log(line: &str) {
     let _unheard = std::io::stderr().write_all(format!("router: {line}\n").as_bytes());
 }
 
+/// Milliseconds since the Unix epoch, by the host's wall clock.
+pub fn epoch_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// 64 random bits.
+pub fn random() -> u64 {
+    get_random_u64()
+}
+
 #[derive(Clone)]
 /// When and under which id a request arrived.
 pub struct Arrival {
@@ -72,11 +87,21 @@ impl Arrival {
     /// Takes the time now, and the id from the headers.
     pub fn now(headers: &HeaderMap) -> Self {
         let random = (u128::from(get_random_u64()) << 64) | u128::from(get_random_u64());
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Arrival {
             request_id: door::choose_request_id(headers, random),
             record_id: format!("{random:032x}"),
-            at_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+            at_ms: epoch_ms(),
+            started_ns: monotonic_clock::now(),
+        }
+    }
+
+    /// The arrival of a copy of this request, now: with a record of its own.
+    pub fn copied(&self) -> Self {
+        let random = (u128::from(get_random_u64()) << 64) | u128::from(get_random_u64());
+        Arrival {
+            request_id: self.request_id.clone(),
+            record_id: format!("{random:032x}"),
+            at_ms: epoch_ms(),
             started_ns: monotonic_clock::now(),
         }
     }

@@ -1,10 +1,13 @@
 //! What is known of one request while it runs, and what becomes of it in the books: its record and its settlement.
 
 use crate::after;
+use crate::call::Call;
 use crate::host::Arrival;
+use crate::upstream;
 use bytes::Bytes;
 use contracts::limiter::{SettleOutcome, SettledUsage, Settlement};
-use contracts::{CacheOutcome, Outcome, UsageRecord};
+use contracts::record::MAX_RETRIED;
+use contracts::{CacheOutcome, Outcome, RetriedUsage, UsageRecord};
 use gateway_config::{Consumer, Deployment};
 use openai_types::Usage;
 
@@ -26,6 +29,15 @@ pub enum Spent {
     Counted(Usage),
     /// The provider gave no usage: so many bytes of text were generated.
     Generated { bytes: usize },
+}
+
+impl From<relay::Spent> for Spent {
+    fn from(spent: relay::Spent) -> Self {
+        match spent.usage {
+            Some(usage) => Spent::Counted(usage),
+            None => Spent::Generated { bytes: spent.generated_bytes },
+        }
+    }
 }
 
 impl Ledger {
@@ -68,10 +80,54 @@ impl Ledger {
         self.record.cache = outcome;
     }
 
-    /// Notes which deployment was asked last, and how many before it.
-    pub fn asked_upstream(&mut self, deployment: Option<&Deployment>, attempts: u32) {
-        self.record.deployment = deployment.map(|d| d.label.clone()).unwrap_or_default();
-        self.record.attempts = attempts;
+    /// Notes that this is a copy of a request, made for another pool.
+    pub fn mirrors(&mut self, call: &Call) {
+        self.asked(&call.model, call.chat.stream, call.chat.body());
+    }
+
+    /// Notes who answered, or was asked last, how that was decided, and what was spent on attempts that gave no answer.
+    pub fn answered_by(&mut self, outcome: &upstream::Outcome) {
+        self.record.deployment = outcome.deployment.map(|d| d.label.clone()).unwrap_or_default();
+        self.record.attempts = outcome.attempts;
+        self.record.pool.clone_from(&outcome.model);
+        self.record.route.clone_from(&outcome.explanation);
+        for (deployment, spent) in &outcome.wasted {
+            self.also_spent(deployment, &Spent::from(*spent));
+        }
+    }
+
+    /// Adds what another deployment took for the same request: for a part of the answer that broke off, or an attempt that failed.
+    pub fn also_spent(&mut self, deployment: &Deployment, spent: &Spent) {
+        let usage = self.usage_of(spent);
+        let retried = &mut self.record.retried_usage;
+        if usage == Usage::default() || retried.len() >= MAX_RETRIED {
+            return;
+        }
+        retried.push(RetriedUsage {
+            deployment: deployment.label.clone(),
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+        });
+    }
+
+    /// Tokens that were spent, estimated where nobody counted.
+    pub fn tokens(&self, spent: &Spent) -> u64 {
+        match spent {
+            Spent::Nothing => 0,
+            Spent::Counted(usage) => usage.total(),
+            Spent::Generated { bytes } => self.estimate(*bytes).total(),
+        }
+    }
+
+    fn usage_of(&mut self, spent: &Spent) -> Usage {
+        match spent {
+            Spent::Nothing => Usage::default(),
+            Spent::Counted(usage) => *usage,
+            Spent::Generated { bytes } => {
+                self.record.estimated = true;
+                self.estimate(*bytes)
+            }
+        }
     }
 
     /// Milliseconds since the request arrived.
@@ -86,18 +142,10 @@ impl Ledger {
 
     /// Closes the books: settles what was reserved, and records the request.
     pub fn close(mut self, status: u16, outcome: Outcome, error_code: &str, spent: Spent) {
-        let settled = match spent {
-            Spent::Nothing => SettleOutcome::Returned,
-            Spent::Counted(usage) => {
-                self.book(usage);
-                SettleOutcome::Used
-            }
-            Spent::Generated { bytes } => {
-                self.record.estimated = true;
-                self.book(self.estimate(bytes));
-                SettleOutcome::Used
-            }
-        };
+        let is_nothing = matches!(spent, Spent::Nothing) && self.record.retried_usage.is_empty();
+        let settled = if is_nothing { SettleOutcome::Returned } else { SettleOutcome::Used };
+        let usage = self.usage_of(&spent);
+        self.book(usage);
         self.finish(status, outcome, error_code, settled);
     }
 
@@ -123,16 +171,21 @@ impl Ledger {
         after::enqueue(settlement, self.record);
     }
 
-    /// What the limiter is told: the same figures as the record's.
+    /// What the limiter is told: the record's figures, with those of failed attempts.
     fn settlement(&self, reservation: String, outcome: SettleOutcome) -> Settlement {
         let record = &self.record;
+        let with_retried = |own: u64, of: fn(&RetriedUsage) -> u64| {
+            record.retried_usage.iter().map(of).fold(own, u64::saturating_add)
+        };
         let (usage, model, deployment) = match outcome {
             SettleOutcome::Returned => (SettledUsage::default(), String::new(), String::new()),
             SettleOutcome::Used => (
                 SettledUsage {
-                    prompt_tokens: record.prompt_tokens,
+                    prompt_tokens: with_retried(record.prompt_tokens, |retried| retried.prompt_tokens),
                     cached_tokens: record.cached_tokens,
-                    completion_tokens: record.completion_tokens,
+                    completion_tokens: with_retried(record.completion_tokens, |retried| {
+                        retried.completion_tokens
+                    }),
                     reasoning_tokens: record.reasoning_tokens,
                 },
                 record.model.clone(),

@@ -3,14 +3,19 @@
 //! This file is the route table. `host` is the only other file that names `spin_sdk`.
 
 mod after;
+mod attempt;
 mod authorize;
+mod call;
 mod chat;
 mod error;
 mod host;
 mod ledger;
 mod models;
 mod peers;
+mod pools;
 mod reply;
+mod side;
+mod stream;
 mod upstream;
 
 use error::Cause;

@@ -1,6 +1,6 @@
 //! Answers to the client.
 
-use crate::error::Cause;
+use crate::error::{Cause, UpstreamFailed};
 use crate::host::{self, BodyWriter};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -70,6 +70,9 @@ impl Reply {
             Cause::MethodNotAllowed { allow } => reply.set(header::ALLOW, allow),
             Cause::LimiterUnavailable | Cause::VariableUnreadable { .. } => {
                 reply.set(header::RETRY_AFTER, "1")
+            }
+            Cause::NoAnswer(UpstreamFailed::NoneLeft { retry_after_s: Some(seconds) }) => {
+                reply.set(header::RETRY_AFTER, &seconds.to_string());
             }
             Cause::Configuration(_) => reply.set(X_SHOULD_RETRY, "false"),
             _ => {}

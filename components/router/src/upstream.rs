@@ -1,183 +1,186 @@
-//! The call to a backend: one deployment after another, while nothing has been sent to the client.
+//! Asking backends until one answers: the plan of `routing`, driven.
 
+use crate::attempt::{self, Failed, Given, Stream};
+use crate::call::Call;
 use crate::error::UpstreamFailed;
-use crate::host::{self, Arrival, BodyReader, Outgoing};
-use bytes::Bytes;
-use gateway_config::{Deployment, Model};
-use http::{HeaderMap, HeaderValue, Method, header};
-use openai_types::{Answer, ChatRequest, ReportedError};
-use relay::{Clock, Decoded, Failure, Late, Opened, Options, SourceFailed};
-use routing::Verdict;
-
-/// Largest error body of a provider that is passed on, in bytes.
-const MAX_ERROR_BYTES: usize = 1024 * 1024;
+use crate::host;
+use crate::pools::{self, Flight};
+use gateway_config::{Deployment, Settings};
+use relay::{Failure, Joint, Resume, Resumed, Spent, Spoken};
+use routing::{Attempt, LastWord, Past, Plan, Step};
+use std::rc::Rc;
+use std::time::Duration;
 
 /// What came of the attempts.
-pub struct Outcome<'a> {
+pub struct Outcome {
     /// The deployment that gave this, or the last one tried.
-    pub deployment: Option<&'a Deployment>,
+    pub deployment: Option<&'static Deployment>,
+    /// The model that it answered for: another one after a fallback.
+    pub model: String,
     /// Attempts made.
     pub attempts: u32,
+    /// How it came to this.
+    pub explanation: String,
+    /// What attempts cost that gave no answer: each with its deployment.
+    pub wasted: Vec<(&'static Deployment, Spent)>,
     /// What it gave.
     pub given: Given,
+    /// The request at the deployment, while its answer is being taken.
+    pub flight: Option<Flight>,
+    /// For going on elsewhere.
+    pub past: Past,
 }
 
-/// What a deployment gave.
-pub enum Given {
-    /// A stream of events, its first bytes read.
-    Stream { headers: HeaderMap, source: Box<Opened<Decoded<BodyReader>>> },
-    /// A whole answer, checked to be one.
-    Whole { headers: HeaderMap, body: Vec<u8> },
-    /// The provider's own error, to be passed on.
-    Error { status: u16, headers: HeaderMap, body: Vec<u8> },
-    /// Nothing usable.
-    Nothing(UpstreamFailed),
-}
-
-/// Asks the deployments of `model` in order until one gives an answer.
-///
-/// `original` is the client's body, which `request` was parsed from. When none answers, the last error counts: a
-/// provider's own before a connection's.
-pub async fn ask<'a>(
-    model: &'a Model,
-    request: &ChatRequest<'_>,
-    original: &Bytes,
-    client_headers: &HeaderMap,
-    options: &Options,
-    arrival: &Arrival,
-) -> Outcome<'a> {
-    let mut outcome =
-        Outcome { deployment: None, attempts: 0, given: Given::Nothing(UpstreamFailed::NoneLeft) };
-    for deployment in routing::candidates(model) {
-        outcome.attempts += 1;
-        let given = attempt(model, deployment, request, original, client_headers, options, arrival).await;
-        let (settled, worth_keeping) = match &given {
-            Given::Stream { .. } | Given::Whole { .. } => (true, true),
-            Given::Error { status, .. } => (routing::verdict(*status) == Verdict::PassOn, true),
-            Given::Nothing(failed) => {
-                host::log(&format!("{} gave no answer: {failed:?}", deployment.label));
-                (false, !matches!(outcome.given, Given::Error { .. }))
-            }
-        };
-        if worth_keeping {
-            outcome.deployment = Some(deployment);
-            outcome.given = given;
-        }
-        if settled {
-            break;
-        }
+/// Asks until a deployment answers or the plan gives up; then the failure that tells the client most counts.
+pub async fn ask(call: Rc<Call>) -> Outcome {
+    let mut outcome = Outcome {
+        deployment: None,
+        model: call.model.clone(),
+        attempts: 0,
+        explanation: String::new(),
+        wasted: Vec::new(),
+        given: Given::Nothing(UpstreamFailed::NoneLeft { retry_after_s: None }),
+        flight: None,
+        past: Past::default(),
+    };
+    let Some(target) = call.target() else { return outcome };
+    let mut plan = Plan::new(pools::fleet(call.config), target, call.wish(), host::epoch_ms());
+    let answered = pursue(&call, &mut plan, &mut outcome, async |attempt, settings| {
+        attempt::ask(&call, attempt, settings).await
+    });
+    if let Some((given, flight)) = answered.await {
+        outcome.given = given;
+        outcome.flight = Some(flight);
     }
+    outcome.attempts = plan.attempts();
+    plan.target().name.clone_into(&mut outcome.model);
+    outcome.explanation =
+        pools::view(call.config, |view| routing::explain(&plan, call.route, outcome.deployment, view));
+    outcome.past = plan.into_past();
     outcome
 }
 
-async fn attempt(
-    model: &Model,
-    deployment: &Deployment,
-    request: &ChatRequest<'_>,
-    original: &Bytes,
-    client_headers: &HeaderMap,
-    options: &Options,
-    arrival: &Arrival,
-) -> Given {
-    let Ok(uri) = deployment.backend.base_url.uri("/chat/completions") else {
-        return Given::Nothing(UpstreamFailed::Connect("its base_url is no address".to_owned()));
-    };
-    let mut headers = client_headers.clone();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(key) = &deployment.backend.api_key {
-        let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", key.expose())) else {
-            return Given::Nothing(UpstreamFailed::Connect("its api_key is no header value".to_owned()));
+/// Drives a plan until an attempt gives something; notes in `outcome` who was asked, and the failure that tells most.
+async fn pursue<T>(
+    call: &Call,
+    plan: &mut Plan<'static, '_>,
+    outcome: &mut Outcome,
+    try_it: impl AsyncFn(&Attempt<'static, '_>, &'static Settings) -> Result<T, Box<Failed>>,
+) -> Option<(T, Flight)> {
+    let mut chance = pools::chance();
+    loop {
+        let attempt = match pools::view(call.config, |view| plan.next(view, &mut chance)) {
+            Step::Wait { ms } => {
+                host::sleep(Duration::from_millis(ms)).await;
+                continue;
+            }
+            Step::GiveUp(LastWord::Attempt { .. }) => return None,
+            Step::GiveUp(LastWord::Unavailable { retry_after_s }) => {
+                outcome.given = Given::Nothing(UpstreamFailed::NoneLeft { retry_after_s });
+                return None;
+            }
+            Step::Ask(attempt) => attempt,
         };
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
-    }
-    // The client may have asked under an alias, which the backend does not know.
-    let own_name = Some(model.name.as_str()).filter(|name| *name != "*");
-    let body = request.upstream_body(original, deployment.model.as_deref().or(own_name));
-    let timeouts = model.settings.timeouts;
-    let outgoing = Outgoing { method: Method::POST, uri, headers, body, timeouts };
-    let asked_ms = arrival.now_ms();
-    let incoming = match host::send(outgoing).await {
-        Ok(incoming) => incoming,
-        Err(failed) => return Given::Nothing(failed),
-    };
-    let status = incoming.status;
-    match status {
-        401 => return Given::Nothing(UpstreamFailed::CredentialRefused),
-        // Followed by the client it would lead around the gateway, perhaps with the client's key.
-        300..=399 => return Given::Nothing(UpstreamFailed::BadReply("a redirect")),
-        _ => {}
-    }
-    let mut headers = door::for_client(&incoming.headers);
-    headers.remove(header::CONTENT_ENCODING); // undone below
-    if routing::verdict(status) != Verdict::Answer {
-        return match incoming.read_whole(MAX_ERROR_BYTES).await {
-            Ok(body) => Given::Error { status, headers, body },
-            Err(failed) => Given::Nothing(failed),
-        };
-    }
-    let is_stream = media_type(&incoming.headers) == "text/event-stream";
-    match (request.stream, is_stream) {
-        (true, true) => {
-            let body = match incoming.into_decoded_body() {
-                Ok(body) => body,
-                Err(failed) => return Given::Nothing(failed),
-            };
-            match relay::open(body, asked_ms, options, arrival).await {
-                Ok(opened) => Given::Stream { headers, source: Box::new(opened) },
-                Err(unopened) => not_opened(unopened.failure, headers),
+        let (id, deployment) = (attempt.choice.id, attempt.choice.deployment);
+        let model = plan.target().pool.model;
+        let settings = &model.settings;
+        let mut probe = None;
+        if attempt.choice.is_probe {
+            let lease_ms = pools::fleet(call.config).probe_lease_ms(id, model);
+            probe = pools::claim_probe(id, lease_ms).await;
+            if probe.is_none() {
+                plan.not_asked();
+                continue;
             }
         }
-        (false, true) => {
-            Given::Nothing(UpstreamFailed::BadReply("an event stream, though none was asked for"))
-        }
-        (is_stream_wanted, false) => match incoming.read_whole(options.limits.max_stream_bytes).await {
-            Err(failed) => Given::Nothing(failed),
-            Ok(body) => match Answer::parse(&body) {
-                Ok(answer) if answer.has_choices() && !answer.is_error() => {
-                    if is_stream_wanted {
-                        Given::Nothing(UpstreamFailed::BadReply(
-                            "not an event stream, though one was asked for",
-                        ))
-                    } else {
-                        Given::Whole { headers, body }
-                    }
+        let flight = Flight::begin(id, call.wish().tokens());
+        let asked_ms = call.arrival.elapsed_ms();
+        let came = try_it(&attempt, settings).await;
+        pools::answered_after(id, call.arrival.elapsed_ms().saturating_sub(asked_ms));
+        match came {
+            Ok(given) => {
+                pools::succeeded(id, &settings.breaker, probe).await;
+                outcome.deployment = Some(deployment);
+                return Some((given, flight));
+            }
+            Err(failed) => {
+                let failed = *failed;
+                if let Given::Nothing(why) = &failed.given {
+                    host::log(&format!("{} gave no answer: {why:?}", deployment.label));
                 }
-                _ => match ReportedError::parse(&body) {
-                    Some(error) => reported(error, headers),
-                    None => Given::Nothing(UpstreamFailed::BadReply("not a chat completion")),
-                },
-            },
-        },
-    }
-}
-
-/// A provider's error with a success status: with the status that it means.
-fn reported(error: ReportedError, mut headers: HeaderMap) -> Given {
-    if error.status == 401 {
-        return Given::Nothing(UpstreamFailed::CredentialRefused);
-    }
-    if error.to_sse_event().is_none() {
-        return Given::Nothing(UpstreamFailed::BadReply("an error with a success status"));
-    }
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Given::Error { status: error.status, headers, body: error.body }
-}
-
-/// A stream that failed before any of it was sent.
-fn not_opened(failure: Failure, headers: HeaderMap) -> Given {
-    Given::Nothing(match failure {
-        Failure::Reported(error) => return reported(*error, headers),
-        Failure::Source(SourceFailed::Idle) | Failure::Late(Late::FirstToken | Late::Idle | Late::Total) => {
-            UpstreamFailed::Timeout
+                if failed.spent.is_something() {
+                    outcome.wasted.push((deployment, failed.spent));
+                }
+                pools::failed(id, &settings.breaker, &failed.failure, probe).await;
+                if plan.failed(failed.failure, host::epoch_ms()) {
+                    outcome.deployment = Some(deployment);
+                    outcome.given = failed.given;
+                }
+            }
         }
-        Failure::Truncated | Failure::Empty => UpstreamFailed::Truncated,
-        Failure::Malformed => UpstreamFailed::BadReply("a malformed event"),
-        failure => UpstreamFailed::BrokeOff(failure.to_string()),
-    })
+    }
 }
 
-fn media_type(headers: &HeaderMap) -> &str {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim()
+/// Goes on elsewhere with an answer that broke off.
+pub struct Elsewhere {
+    call: Rc<Call>,
+    /// What came of the attempts so far; `deployment` and `flight` are of the one that answers now.
+    outcome: Outcome,
+    began_ms: u64,
+    /// Who gave each part of the answer, in order.
+    parts: Vec<&'static Deployment>,
+}
+
+impl Elsewhere {
+    /// For an answer that has begun.
+    pub fn new(call: Rc<Call>, outcome: Outcome) -> Self {
+        let parts = outcome.deployment.into_iter().collect();
+        let began_ms = host::epoch_ms().saturating_sub(call.arrival.elapsed_ms());
+        Elsewhere { call, outcome, began_ms, parts }
+    }
+
+    /// The one that answers now, or did last.
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// Who gave each part of the answer.
+    pub fn parts(&self) -> &[&'static Deployment] {
+        &self.parts
+    }
+
+    /// Ends the request at its deployment, which took so many tokens; with `is_broken_off` that is the deployment's failure.
+    pub async fn end(&mut self, tokens: u64, is_broken_off: bool) {
+        let Some(mut flight) = self.outcome.flight.take() else { return };
+        flight.used(tokens);
+        if is_broken_off && let Some(target) = pools::fleet(self.call.config).target(&self.outcome.model) {
+            pools::broke_off(flight.id(), &target.pool.model.settings.breaker).await;
+        }
+    }
+}
+
+impl Resume for Elsewhere {
+    type Source = Stream;
+
+    async fn resume(&mut self, _: &Failure, spoken: &Spoken) -> Option<Resumed<Stream>> {
+        let call = self.call.clone();
+        let used = call.prompt_tokens.saturating_add(u64::try_from(spoken.text_bytes() / 4).unwrap_or(0));
+        self.end(used, true).await;
+        let model = self.outcome.model.clone();
+        let fleet = pools::fleet(call.config);
+        let target = fleet.target(&model)?;
+        let past = std::mem::take(&mut self.outcome.past);
+        let mut plan = Plan::after(fleet, target, call.wish(), past, self.began_ms, host::epoch_ms());
+        let went_on = pursue(&call, &mut plan, &mut self.outcome, async |attempt, settings| {
+            attempt::go_on(&call, attempt, settings, spoken).await
+        });
+        let went_on = went_on.await;
+        self.outcome.attempts = plan.attempts();
+        plan.target().name.clone_into(&mut self.outcome.model);
+        self.outcome.past = plan.into_past();
+        let ((source, is_told), flight) = went_on?;
+        self.outcome.flight = Some(flight);
+        self.parts.extend(self.outcome.deployment);
+        Some(Resumed { source, joint: if is_told { Joint::Append } else { Joint::Cut } })
+    }
 }

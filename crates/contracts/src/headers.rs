@@ -40,5 +40,7 @@ pub const CACHE_KEY: &str = "x-tollgate-cache-key";
 pub const CACHED_USAGE: &str = "x-tollgate-cached-usage";
 /// Name of the deployment that answered (to the client).
 pub const DEPLOYMENT: &str = "x-tollgate-deployment";
+/// How the request came to its deployment (to the client): `routing::explain` says how it is written.
+pub const ROUTE: &str = "x-tollgate-route";
 /// Number of upstream attempts that this answer took (to the client).
 pub const ATTEMPTS: &str = "x-tollgate-attempts";

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Keys of `[[models.deployments]]`.
 pub(crate) const KEYS: &[&str] =
-    &["backend", "model", "priority", "weight", "region", "capacity_tokens_per_minute", "supports"];
+    &["backend", "model", "priority", "weight", "region", "capacity_tokens_per_minute", "prefill"];
 
 const PRIORITY_MAX: u64 = 1_000;
 const WEIGHT_MAX: u64 = 1_000_000;
@@ -34,8 +34,33 @@ pub struct Deployment {
     /// Tokens per minute, prompt and completion together, that one instance of the router sends it; 1 to 10^12,
     /// default unbounded.
     pub capacity_tokens_per_minute: Option<u64>,
-    /// Whether it goes on from a last message of the assistant rather than answer it; default false.
-    pub supports_prefill: bool,
+    /// How it is told where its answer begins, if it can be; default not at all.
+    pub prefill: Option<PrefillStyle>,
+}
+
+/// How a provider is told where its answer begins: to go on with an answer that another one began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrefillStyle {
+    /// By a last message of the assistant: `last_message`.
+    LastMessage,
+    /// By the same, with `"prefix": true`: `marked_message`.
+    MarkedMessage,
+    /// By the same, with `"continue_final_message": true` beside the messages: `continue_final_message`.
+    ContinueFinalMessage,
+}
+
+impl PrefillStyle {
+    const ALL: [PrefillStyle; 3] =
+        [PrefillStyle::LastMessage, PrefillStyle::MarkedMessage, PrefillStyle::ContinueFinalMessage];
+
+    /// The name in the document.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PrefillStyle::LastMessage => "last_message",
+            PrefillStyle::MarkedMessage => "marked_message",
+            PrefillStyle::ContinueFinalMessage => "continue_final_message",
+        }
+    }
 }
 
 /// Reads the deployments of one model.
@@ -59,7 +84,7 @@ pub(crate) fn read(fields: &Fields<'_, '_>, model: Option<&str>, backends: &Back
         is_any_picked |= weight != Some(0);
         let region = table.name("region");
         let capacity_tokens_per_minute = table.integer("capacity_tokens_per_minute", 1..=CAPACITY_MAX);
-        let supports_prefill = read_supports(table);
+        let prefill = read_prefill(table);
         let Some(backend) = backend else { continue };
         let served = upstream.as_deref().or(model).unwrap_or("*");
         let label = format!("{}/{served}", backend.id);
@@ -81,7 +106,7 @@ pub(crate) fn read(fields: &Fields<'_, '_>, model: Option<&str>, backends: &Back
             label,
             region,
             capacity_tokens_per_minute,
-            supports_prefill,
+            prefill,
         });
     }
     if !is_any_picked {
@@ -116,14 +141,12 @@ fn read_u32(fields: &Fields<'_, '_>, key: &str, max: u64) -> Option<u32> {
     fields.integer(key, 0..=max).and_then(|number| u32::try_from(number).ok())
 }
 
-/// `supports = ["prefill"]`.
-fn read_supports(fields: &Fields<'_, '_>) -> bool {
-    let mut supports_prefill = false;
-    for (path, text) in fields.texts("supports").unwrap_or_default() {
-        match text {
-            "prefill" => supports_prefill = true,
-            other => fields.report().add(path, unknown_name(other, "something to support", ["prefill"])),
-        }
+fn read_prefill(fields: &Fields<'_, '_>) -> Option<PrefillStyle> {
+    let text = fields.text("prefill")?;
+    let style = PrefillStyle::ALL.into_iter().find(|style| style.as_str() == text);
+    if style.is_none() {
+        let names = PrefillStyle::ALL.map(PrefillStyle::as_str);
+        fields.refuse("prefill", unknown_name(text, "a way to begin an answer", names));
     }
-    supports_prefill
+    style
 }

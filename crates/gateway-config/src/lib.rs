@@ -44,7 +44,7 @@ pub use breaker::Breaker;
 pub use cache::CacheConfig;
 pub use check::{PLAIN_HTTP_ORIGINS_MAX, Summary, check};
 pub use consumers::{Consumer, Consumers};
-pub use deployments::Deployment;
+pub use deployments::{Deployment, PrefillStyle};
 pub use fallbacks::{ErrorClass, Fallback};
 pub use health_check::HealthCheck;
 pub use limits::{

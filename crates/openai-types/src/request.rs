@@ -28,12 +28,12 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// A chat request that has been checked as far as the gateway needs.
-#[derive(Debug)]
-pub struct ChatRequest<'a> {
-    body: &'a [u8],
+/// A chat request that has been checked as far as the gateway needs. It holds the body that it was read from.
+#[derive(Debug, Clone)]
+pub struct ChatRequest {
+    body: Bytes,
     /// The model name that the client asked for.
-    pub model: Cow<'a, str>,
+    pub model: String,
     /// Whether the client asked for SSE.
     pub stream: bool,
     /// Whether the client asked for a usage chunk at the end of its stream.
@@ -45,7 +45,7 @@ pub struct ChatRequest<'a> {
 }
 
 /// Where `include_usage` stands, or would.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum OptionsAt {
     /// There is no `stream_options`.
     Absent,
@@ -57,19 +57,20 @@ enum OptionsAt {
     IncludeUsage { is_set: bool, value_at: Range<usize> },
 }
 
-impl<'a> ChatRequest<'a> {
+impl ChatRequest {
     /// Checks a request body.
     ///
     /// # Errors
     /// 400 `invalid_request` whose `param` names the wrong field.
-    pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
+    pub fn parse(original: &Bytes) -> Result<Self, ApiError> {
+        let body: &[u8] = original;
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Err(invalid("the request body must be a JSON object"));
         }
-        let fields: Fields<'a> = serde_json::from_slice(body)
+        let fields: Fields<'_> = serde_json::from_slice(body)
             .map_err(|e| invalid(format!("the request body is not valid JSON for this endpoint: {e}")))?;
         let model_raw = fields.model.ok_or_else(|| wrong("model", "is missing; it must be a string"))?;
-        let model: Cow<'a, str> = text(model_raw).ok_or_else(|| wrong("model", "must be a string"))?;
+        let model: Cow<'_, str> = text(model_raw).ok_or_else(|| wrong("model", "must be a string"))?;
         if model.is_empty() || model.len() > MAX_MODEL_BYTES || model.chars().any(char::is_control) {
             return Err(wrong("model", "must be 1 to 256 bytes without control characters"));
         }
@@ -91,8 +92,8 @@ impl<'a> ChatRequest<'a> {
         };
         let include_usage = matches!(stream_options, OptionsAt::IncludeUsage { is_set: true, .. });
         Ok(ChatRequest {
-            body,
-            model,
+            body: original.clone(),
+            model: model.into_owned(),
             stream,
             include_usage: include_usage && stream,
             messages_bytes: messages.len(),
@@ -101,11 +102,16 @@ impl<'a> ChatRequest<'a> {
         })
     }
 
+    /// The body that this was read from.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
     /// The body for the upstream: the client's own bytes, but for the model name where the deployment has another
     /// one, and `stream_options.include_usage` where the client streams without asking for it.
     ///
-    /// `original` is the body that this request was parsed from; it is returned without a copy when nothing changes.
-    pub fn upstream_body(&self, original: &Bytes, upstream_model: Option<&str>) -> Bytes {
+    /// Returned without a copy when nothing changes.
+    pub fn upstream_body(&self, upstream_model: Option<&str>) -> Bytes {
         let mut edits: Vec<(Range<usize>, Cow<'_, str>)> = Vec::with_capacity(2);
         if let Some(model) = upstream_model.filter(|&m| m != self.model) {
             edits.push((self.model_at.clone(), Cow::Owned(serde_json::Value::from(model).to_string())));
@@ -114,7 +120,7 @@ impl<'a> ChatRequest<'a> {
             edits.push(self.ask_for_usage());
         }
         if edits.is_empty() {
-            return original.clone();
+            return self.body.clone();
         }
         edits.sort_by_key(|(at, _)| at.start);
         let mut out =
@@ -198,14 +204,14 @@ mod tests {
 
     fn upstream(body: &str, model: Option<&str>) -> Bytes {
         let original = Bytes::copy_from_slice(body.as_bytes());
-        ChatRequest::parse(&original).unwrap().upstream_body(&original, model)
+        ChatRequest::parse(&original).unwrap().upstream_body(model)
     }
 
     #[test]
     fn a_request_that_needs_no_change_is_handed_on_without_a_copy() {
         let body = Bytes::from_static(br#" {"model":"m","messages":[{}], "x" : 1.0e3}"#);
         for model in [None, Some("m")] {
-            let sent = ChatRequest::parse(&body).unwrap().upstream_body(&body, model);
+            let sent = ChatRequest::parse(&body).unwrap().upstream_body(model);
             assert_eq!(sent.as_ptr(), body.as_ptr());
         }
     }
@@ -287,7 +293,7 @@ mod tests {
             ),
             (r#"{"model":"m","model":"n","messages":[1]}"#, None),
         ] {
-            let error = ChatRequest::parse(body.as_bytes()).expect_err(body);
+            let error = ChatRequest::parse(&Bytes::copy_from_slice(body.as_bytes())).expect_err(body);
             assert_eq!(
                 (error.status, error.code, error.param.as_deref()),
                 (400, "invalid_request", param),
@@ -307,7 +313,7 @@ mod tests {
             (r#"{"model":"m","messages":[1],"stream_options":{"include_usage":true}}"#, false, false),
             (r#"{"model":"m","messages":[1],"stream":null,"stream_options":{}}"#, false, false),
         ] {
-            let request = ChatRequest::parse(body.as_bytes()).unwrap();
+            let request = ChatRequest::parse(&Bytes::copy_from_slice(body.as_bytes())).unwrap();
             assert_eq!((request.stream, request.include_usage), (stream, include), "{body}");
         }
     }
@@ -361,7 +367,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _parsed = ChatRequest::parse(&body);
+            let _parsed = ChatRequest::parse(&Bytes::from(body));
         }
     }
 }

@@ -41,7 +41,7 @@ pub use fleet::{Fleet, Pool, Target};
 pub(crate) use id::ById;
 pub use id::DeploymentId;
 pub use load::Loads;
-pub use plan::{Attempt, LastWord, Plan, Step};
+pub use plan::{Attempt, LastWord, Past, Plan, Step};
 pub use route::{Decision, Facts, Needs, session};
 pub use select::{Choice, Skip, View, Wish, earliest_half_open_ms, select, skipped};
 pub use traits::Traits;

@@ -88,14 +88,57 @@ pub struct Plan<'c, 'n> {
     half_open_ms: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Tried {
     id: DeploymentId,
     is_final: bool,
     not_before_ms: u64,
 }
 
+/// What a plan leaves behind: enough for another one to go on with the same request.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    attempts: u32,
+    tried: Vec<Tried>,
+}
+
+impl Past {
+    /// Attempts made.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+}
+
 impl<'c: 'n, 'n> Plan<'c, 'n> {
+    /// A plan for going on with an answer that broke off after it had begun; `past` is the plan's that began it. Whoever was
+    /// asked, the one that broke off included, is not asked again. The budgets of attempts and of retries begin anew: what
+    /// was sent cannot be taken back, and trying again is all that is left; the total is the request's.
+    pub fn after(
+        fleet: &'c Fleet<'c>,
+        target: Target<'c, 'n>,
+        wish: Wish<'n>,
+        past: Past,
+        began_ms: u64,
+        now_ms: u64,
+    ) -> Self {
+        let mut plan = Plan::new(fleet, target, wish, now_ms);
+        plan.total_until_ms = began_ms.saturating_add(target.pool.model.settings.timeouts.total_ms);
+        plan.retries_until_ms = plan.retries_until_ms.min(plan.total_until_ms);
+        plan.attempts = past.attempts;
+        plan.tried = past.tried;
+        plan.tried.iter_mut().for_each(|tried| tried.is_final = true);
+        plan
+    }
+
+    /// What is left behind when an attempt has answered, or none will.
+    pub fn into_past(mut self) -> Past {
+        if let Some(id) = self.asked.take() {
+            self.tried.retain(|tried| tried.id != id);
+            self.tried.push(Tried { id, is_final: true, not_before_ms: 0 });
+        }
+        Past { attempts: self.attempts, tried: self.tried }
+    }
+
     /// A plan for a request to `target` that begins now. The budget of time is that of its model.
     pub fn new(fleet: &'c Fleet<'c>, target: Target<'c, 'n>, wish: Wish<'n>, now_ms: u64) -> Self {
         let settings = &target.pool.model.settings;

@@ -179,10 +179,10 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("total_ms = 300_000", "total_ms = 3_600_001", "defaults.timeouts.total_ms", "from 1 to 3600000"),
     ("[defaults]", "[defaults]\nname = \"x\"", "defaults.name", "is not a key of [defaults]"),
     (
-        "supports = [\"prefill\"]",
-        "supports = [\"tools\"]",
-        "models[1].deployments[0].supports[0]",
-        "there is \"prefill\"",
+        "prefill = \"last_message\"",
+        "prefill = \"tools\"",
+        "models[1].deployments[0].prefill",
+        "there is \"last_message\"",
     ),
     (
         "capacity_tokens_per_minute = 90_000",

@@ -117,7 +117,7 @@ fn the_router_sees_fallbacks_deployments_facts_and_routes() {
     let deployment = &config.models[1].deployments[0];
     assert_eq!(deployment.region.as_deref(), Some("eu-west"));
     assert_eq!(deployment.capacity_tokens_per_minute, Some(90_000));
-    assert!(deployment.supports_prefill && !config.models[0].deployments[0].supports_prefill);
+    assert!(deployment.prefill.is_some() && config.models[0].deployments[0].prefill.is_none());
     let fallbacks: Vec<_> = config.models[2].fallbacks.iter().map(|f| (f.to.as_str(), f.on.len())).collect();
     assert_eq!(fallbacks, [("gpt-4o", 2), ("fast", 6)], "any is all but invalid_request");
     let route = &config.routes[0];

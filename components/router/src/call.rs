@@ -1,0 +1,53 @@
+//! A request that was admitted and is to be answered: all that asking a backend needs, owned, because the asking may go on
+//! after the client has got the head of its answer.
+
+use crate::host::Arrival;
+use crate::pools;
+use gateway_config::RouterConfig;
+use http::HeaderMap;
+use openai_types::ChatRequest;
+use relay::Options;
+use routing::{Target, Wish};
+
+/// The request.
+pub struct Call {
+    /// The document.
+    pub config: &'static RouterConfig,
+    /// The client's request.
+    pub chat: ChatRequest,
+    /// What of the client's headers goes upstream.
+    pub headers: HeaderMap,
+    /// The model that answers, aliases and routes resolved; of `*`, the name that is passed on.
+    pub model: String,
+    /// The route that decided so.
+    pub route: Option<&'static str>,
+    /// Where the client says that it is.
+    pub region: Option<String>,
+    /// Hash of its session.
+    pub session: Option<u64>,
+    /// Tokens of the prompt, estimated.
+    pub prompt_tokens: u64,
+    /// Tokens of the answer at most, or 0 where nobody asks.
+    pub completion_tokens: u64,
+    /// How its stream is handed on.
+    pub options: Options,
+    /// Its clock.
+    pub arrival: Arrival,
+}
+
+impl Call {
+    /// The pool that it is for.
+    pub fn target(&self) -> Option<Target<'static, '_>> {
+        pools::fleet(self.config).target(&self.model)
+    }
+
+    /// What of it matters for where it goes.
+    pub fn wish(&self) -> Wish<'_> {
+        Wish {
+            region: self.region.as_deref(),
+            session: self.session,
+            prompt_tokens: self.prompt_tokens,
+            completion_tokens: self.completion_tokens,
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What this instance knows of the pools: the document's fleet, what it has under way itself, and which breakers are open.
+//!
+//! Loads and latencies are this instance's own; breakers are shared through the key-value store (`routing::breaker`). Of a
+//! request nothing but figures stays here.
+
+use crate::host::{self, Shared};
+use gateway_config::{Breaker, Deployment, RouterConfig};
+use routing::breaker::{self, Breakers, Failing, Probe};
+use routing::hash::Chance;
+use routing::{DeploymentId, Failure, Fleet, Loads, View};
+use std::cell::RefCell;
+use std::sync::OnceLock;
+
+thread_local! {
+    static LOADS: RefCell<Loads> = RefCell::default();
+    // One for the instance's whole life, because a refresh keeps hold of it while it waits.
+    static BREAKERS: &'static RefCell<Breakers> = Box::leak(Box::default());
+}
+
+/// The document's pools, prepared once.
+pub fn fleet(config: &'static RouterConfig) -> &'static Fleet<'static> {
+    static FLEET: OnceLock<Fleet<'static>> = OnceLock::new();
+    FLEET.get_or_init(|| Fleet::new(config))
+}
+
+/// Random numbers for one request.
+pub fn chance() -> Chance {
+    Chance::new(host::random())
+}
+
+/// Lets `decide` see the pools as they are now.
+pub fn view<T>(config: &RouterConfig, decide: impl FnOnce(&View<'_>) -> T) -> T {
+    let now_ms = host::epoch_ms();
+    LOADS.with_borrow(|loads| {
+        let breakers = breakers().borrow();
+        decide(&View { loads, breakers: &breakers, regions: &config.regions, now_ms })
+    })
+}
+
+fn breakers() -> &'static RefCell<Breakers> {
+    BREAKERS.with(|breakers| *breakers)
+}
+
+/// Reads what other instances know, at most once a second.
+pub async fn refresh() {
+    told("read", breaker::refresh(breakers(), &Shared::default(), host::epoch_ms()).await);
+}
+
+/// Asks for the probe of a half-open deployment; `None` when somebody else has it.
+pub async fn claim_probe(id: DeploymentId, lease_ms: u64) -> Option<Probe> {
+    breaker::claim_probe(breakers(), &Shared::default(), id, lease_ms, host::epoch_ms).await
+}
+
+/// Notes that a deployment has answered.
+pub async fn succeeded(id: DeploymentId, policy: &Breaker, probe: Option<Probe>) {
+    let store = Shared::default();
+    told("tell", breaker::succeeded(breakers(), &store, id, policy, probe, host::epoch_ms()).await);
+}
+
+/// Notes that a deployment has failed.
+pub async fn failed(id: DeploymentId, policy: &Breaker, failure: &Failure, probe: Option<Probe>) {
+    note_failing(id, policy, failure.for_breaker(policy), probe).await;
+}
+
+/// Notes that an answer broke off after it had begun.
+pub async fn broke_off(id: DeploymentId, policy: &Breaker) {
+    note_failing(id, policy, Failing { counts: true, retry_after_ms: None }, None).await;
+}
+
+async fn note_failing(id: DeploymentId, policy: &Breaker, failing: Failing, probe: Option<Probe>) {
+    let store = Shared::default();
+    told("tell", breaker::failed(breakers(), &store, id, policy, failing, probe, host::epoch_ms()).await);
+}
+
+/// Notes how soon a deployment began to answer, or to fail.
+pub fn answered_after(id: DeploymentId, latency_ms: u64) {
+    LOADS.with_borrow_mut(|loads| loads.answered(id, latency_ms, host::epoch_ms()));
+}
+
+/// The deployments of a pool that are out of service and due to be asked whether they are well again.
+pub fn due_for_check(
+    deployments: &'static [Deployment],
+    interval_s: u32,
+    passed_on: Option<&str>,
+) -> Vec<(&'static Deployment, DeploymentId, Probe)> {
+    if interval_s == 0 || breakers().borrow().are_all_closed() {
+        return Vec::new();
+    }
+    let mut breakers = breakers().borrow_mut();
+    let due = deployments.iter().filter_map(|deployment| {
+        let name = passed_on.filter(|_| deployment.model.is_none());
+        let id = DeploymentId::new(&deployment.label, name);
+        let probe = breakers.begin_health_check(id, interval_s, host::epoch_ms())?;
+        Some((deployment, id, probe))
+    });
+    due.collect()
+}
+
+/// Closes the breaker of a deployment that is well again.
+pub async fn recovered(id: DeploymentId, probe: Probe) {
+    let store = Shared::default();
+    told("tell", breaker::recovered(breakers(), &store, id, probe, host::epoch_ms()).await);
+}
+
+/// This instance goes on with what it knows; its operator should hear of it.
+fn told(what: &str, told: breaker::Told) {
+    if let Err(error) = told {
+        host::log(&format!("breakers are this instance's own for now; cannot {what} the others: {error}"));
+    }
+}
+
+/// A request under way at a deployment, from its asking until this is dropped.
+#[derive(Debug)]
+pub struct Flight {
+    id: DeploymentId,
+    reserved_tokens: u64,
+    used_tokens: u64,
+}
+
+impl Flight {
+    /// Begins, expected to take so many tokens at most.
+    pub fn begin(id: DeploymentId, tokens: u64) -> Self {
+        LOADS.with_borrow_mut(|loads| loads.begin(id, tokens, host::epoch_ms()));
+        Flight { id, reserved_tokens: tokens, used_tokens: tokens }
+    }
+
+    /// The deployment that is asked.
+    pub fn id(&self) -> DeploymentId {
+        self.id
+    }
+
+    /// Notes what it really took.
+    pub fn used(&mut self, tokens: u64) {
+        self.used_tokens = tokens;
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let Flight { id, reserved_tokens, used_tokens } = *self;
+        LOADS.with_borrow_mut(|loads| loads.end(id, reserved_tokens, used_tokens, host::epoch_ms()));
+    }
+}
