@@ -10,6 +10,7 @@ use routing::hash::Chance;
 use routing::{DeploymentId, Failure, Fleet, Loads, View};
 use std::cell::RefCell;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 thread_local! {
     static LOADS: RefCell<Loads> = RefCell::default();
@@ -41,9 +42,13 @@ fn breakers() -> &'static RefCell<Breakers> {
     BREAKERS.with(|breakers| *breakers)
 }
 
+/// How long a request waits for what other instances know, or for telling them: a store that takes longer is as good as none.
+const STORE_WITHIN: Duration = Duration::from_millis(100);
+
 /// Reads what other instances know, at most once a second.
 pub async fn refresh() {
-    told("read", breaker::refresh(breakers(), &Shared::default(), host::epoch_ms()).await);
+    let store = Shared::default();
+    tell("read", breaker::refresh(breakers(), &store, host::epoch_ms())).await;
 }
 
 /// Asks for the probe of a half-open deployment; `None` when somebody else has it.
@@ -54,7 +59,7 @@ pub async fn claim_probe(id: DeploymentId, lease_ms: u64) -> Option<Probe> {
 /// Notes that a deployment has answered.
 pub async fn succeeded(id: DeploymentId, policy: &Breaker, probe: Option<Probe>) {
     let store = Shared::default();
-    told("tell", breaker::succeeded(breakers(), &store, id, policy, probe, host::epoch_ms()).await);
+    tell("tell", breaker::succeeded(breakers(), &store, id, policy, probe, host::epoch_ms())).await;
 }
 
 /// Notes that a deployment has failed.
@@ -69,7 +74,7 @@ pub async fn broke_off(id: DeploymentId, policy: &Breaker) {
 
 async fn note_failing(id: DeploymentId, policy: &Breaker, failing: Failing, probe: Option<Probe>) {
     let store = Shared::default();
-    told("tell", breaker::failed(breakers(), &store, id, policy, failing, probe, host::epoch_ms()).await);
+    tell("tell", breaker::failed(breakers(), &store, id, policy, failing, probe, host::epoch_ms())).await;
 }
 
 /// Notes how soon a deployment began to answer, or to fail.
@@ -99,14 +104,17 @@ pub fn due_for_check(
 /// Closes the breaker of a deployment that is well again.
 pub async fn recovered(id: DeploymentId, probe: Probe) {
     let store = Shared::default();
-    told("tell", breaker::recovered(breakers(), &store, id, probe, host::epoch_ms()).await);
+    tell("tell", breaker::recovered(breakers(), &store, id, probe, host::epoch_ms())).await;
 }
 
 /// This instance goes on with what it knows; its operator should hear of it.
-fn told(what: &str, told: breaker::Told) {
-    if let Err(error) = told {
-        host::log(&format!("breakers are this instance's own for now; cannot {what} the others: {error}"));
-    }
+async fn tell(what: &str, telling: impl Future<Output = breaker::Told>) {
+    let why = match host::within(STORE_WITHIN, telling).await {
+        Some(Ok(())) => return,
+        Some(Err(error)) => error.to_string(),
+        None => "the shared store takes too long".to_owned(),
+    };
+    host::log(&format!("breakers are this instance's own for now; cannot {what} the others: {why}"));
 }
 
 /// A request under way at a deployment, from its asking until this is dropped.
