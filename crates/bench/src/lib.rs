@@ -16,6 +16,7 @@ pub mod counters;
 pub mod events;
 pub mod held;
 pub mod latency;
+pub mod limiter;
 pub mod load;
 pub mod process;
 pub mod procfs;

@@ -152,19 +152,19 @@ impl Rig {
 }
 
 /// The journal mode stays with the file.
-fn set_wal_mode(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn set_wal_mode(path: &Path) -> anyhow::Result<()> {
     let connection = rusqlite::Connection::open(path)?;
     let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
     ensure!(mode == "wal", "{} stays in journal mode {mode}", path.display());
     Ok(())
 }
 
-fn program(path: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn program(path: &Path) -> anyhow::Result<PathBuf> {
     ensure!(path.exists(), "{} is missing; scripts/bench builds it", path.display());
     Ok(std::path::absolute(path)?)
 }
 
-fn write(directory: &Path, name: &str, content: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn write(directory: &Path, name: &str, content: &str) -> anyhow::Result<PathBuf> {
     let path = directory.join(name);
     fs::write(&path, content).with_context(|| path.display().to_string())?;
     Ok(path)
