@@ -8,7 +8,7 @@ use crate::latency::Latencies;
 use crate::procfs::tree_usage;
 use crate::questions::TEXT_BYTES;
 use anyhow::Context as _;
-use contracts::limiter::{SettleBatch, Settlement};
+use contracts::limiter::{SettleBatch, SettleOutcome, SettledUsage, Settlement};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -18,8 +18,9 @@ use tokio::task::JoinSet;
 pub const CONNECTIONS: usize = 32;
 /// Reservations that are settled in one call under load: about what the router's queue gathers.
 pub const BATCH: usize = 4;
-/// Tokens that every request turns out to have used; fewer than were reserved, so that each settlement writes.
-const USED_TOKENS: u64 = 150;
+/// What every request turns out to have used; less than was reserved, so that each settlement writes.
+const USED: SettledUsage =
+    SettledUsage { prompt_tokens: 100, cached_tokens: 0, completion_tokens: 50, reasoning_tokens: 0 };
 
 /// What was measured, by name; the names carry the unit.
 pub type Figures = BTreeMap<&'static str, f64>;
@@ -117,7 +118,13 @@ fn prompt() -> String {
 }
 
 fn settlement(reservation: String) -> Settlement {
-    Settlement { reservation, tokens: USED_TOKENS }
+    Settlement {
+        reservation,
+        outcome: SettleOutcome::Used,
+        usage: USED,
+        model: String::new(),
+        deployment: String::new(),
+    }
 }
 
 /// Consumers in an order that visits all of them before any again, each connection from another place.
