@@ -1,6 +1,6 @@
 //! What a provider's error means: the class that decides whether it is tried again, and where.
 //!
-//! Codes and types come first, whatever the status: they are meant for programs. Words of a message decide only where the status leaves room
+//! Codes and types come first, whatever the status: they are meant for programs; but one that says no more than "server error" comes last. Words of a message decide only where the status leaves room
 //! for both readings, and only phrases that were seen in real answers (the tests hold them, with where they are from).
 
 use gateway_config::ErrorClass;
@@ -98,16 +98,20 @@ pub fn classify(status: Option<u16>, body: &[u8]) -> ErrorClass {
     let said = Said::read(body);
     // A status inside the body speaks where there is no other.
     let status = status.filter(|status| *status >= 400).or(said.status);
-    if let Some(class) = said.class_by_code() {
+    let by_code = said.class_by_code();
+    // One that says only that the provider is at fault leaves room: proxies and servers write it for whatever they cannot do.
+    if let Some(class) = by_code.filter(|class| *class != ErrorClass::Server) {
         return class;
     }
-    match status {
+    let by_words = match status {
         // Where a message can say more than the status.
-        Some(400 | 403 | 413 | 422 | 500) | None => {
-            said.class_by_words().unwrap_or_else(|| by_status(status))
-        }
-        _ => by_status(status),
-    }
+        Some(400 | 403 | 413 | 422 | 500) | None => said.class_by_words(),
+        _ => None,
+    };
+    by_words.unwrap_or_else(|| match (by_status(status), by_code) {
+        (class @ (ErrorClass::Timeout | ErrorClass::RateLimit), _) | (class, None) => class,
+        (_, Some(class)) => class,
+    })
 }
 
 fn by_status(status: Option<u16>) -> ErrorClass {
@@ -228,7 +232,7 @@ mod tests {
         ),
         (
             500,
-            r#"{"error":{"code":500,"message":"the request exceeds the available context size, try increasing it","type":"server_error_x"}}"#,
+            r#"{"error":{"code":500,"message":"the request exceeds the available context size, try increasing it","type":"server_error"}}"#,
             ContextWindow,
         ),
         // Anthropic, github.com/getappmap/appmap-js/issues/2091
@@ -332,6 +336,11 @@ mod tests {
         (503, "<html><body>503 Service Temporarily Unavailable</body></html>", Server),
         (502, "", Server),
         (504, "upstream request timeout", Timeout),
+        (
+            504,
+            r#"{"error":{"message":"The server is overloaded or not ready yet.","type":"server_error","code":null}}"#,
+            Timeout,
+        ),
         (408, r#"{"error":{"message":"Request timed out","type":"timeout_error"}}"#, Timeout),
         (
             401,
