@@ -1,24 +1,49 @@
-//! What of the limits' events becomes a line of the log.
+//! What of the limits' events becomes a line of the log, and what of it the usage logger hears.
 
-use quota::{Admission, Alert, CounterStore, latch};
+use crate::events::{self, Asked};
+use contracts::Event;
+use gateway_config::LimiterConfig;
+use quota::{Admission, Alert, CounterStore, StoreError, Stretch, bounds, latch};
 
-/// Says which thresholds were reached for the first time in their window; `None` when none was.
-pub async fn tell<S: CounterStore>(counters: &S, alerts: &[Alert<'_>]) -> Option<String> {
-    let mut told = Vec::new();
+/// Thresholds that are reached for the first time in their window, and a line for the log; neither when none is.
+pub async fn tell<S: CounterStore>(
+    counters: &S,
+    config: &LimiterConfig,
+    alerts: &[Alert<'_>],
+    asked: &Asked,
+    now_ms: u64,
+) -> (Vec<Event>, Option<String>) {
+    let (mut told, mut lines) = (Vec::new(), Vec::new());
     for alert in alerts {
         let Alert { limit, slot, permille, used, size } = alert;
-        match latch(counters, alert).await {
-            Ok(false) => {}
-            Ok(true) => {
+        match first(counters, config, alert).await {
+            Ok(None) => {}
+            Ok(Some(window)) => {
                 let kind = slot.counter.kind();
-                told.push(format!(
+                lines.push(format!(
                     "alert limit={limit} kind={kind} at={permille}/1000 used={used} size={size}"
                 ));
+                let mode = config.limit(limit).map(|limit| limit.mode).unwrap_or_default();
+                told.push(events::alert(alert, mode, window, asked, now_ms));
             }
-            Err(failure) => told.push(format!("alert limit={limit} may be lost: {failure}")),
+            Err(failure) => lines.push(format!("alert limit={limit} may be lost: {failure}")),
         }
     }
-    joined(told)
+    (told, joined(lines))
+}
+
+/// Its window, if the alert is now to be told.
+async fn first<S: CounterStore>(
+    counters: &S,
+    config: &LimiterConfig,
+    alert: &Alert<'_>,
+) -> Result<Option<Stretch>, StoreError> {
+    if !latch(counters, alert).await? {
+        return Ok(None);
+    }
+    // It is told whether or not its window can be found out.
+    let window = bounds(counters, config, &alert.slot).await.ok().flatten();
+    Ok(Some(window.unwrap_or(Stretch { start_ms: 0, end_ms: 0 })))
 }
 
 /// Says what rules that only observe would have refused, and whether they could count; `None` when there is nothing.
@@ -32,6 +57,6 @@ pub fn observed(admission: &Admission<'_>) -> Option<String> {
 }
 
 /// Several lines of a log as one.
-pub fn joined(lines: Vec<String>) -> Option<String> {
+fn joined(lines: Vec<String>) -> Option<String> {
     if lines.is_empty() { None } else { Some(lines.join("; ")) }
 }

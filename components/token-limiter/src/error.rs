@@ -1,7 +1,8 @@
 //! Everything that keeps a request from its 204, and what the caller is told: one exhaustive match.
 
 use crate::reply::Reply;
-use gateway_config::{LimitHeaders, Problems};
+use door::NoOperator;
+use gateway_config::{Limit, LimitHeaders, Problems};
 use http::{HeaderName, header};
 use openai_types::ApiError;
 use quota::{Class, Kind, Refusal, Rejected, Span, StoreError, Unapplied, Unit};
@@ -20,18 +21,24 @@ pub enum Cause<'c> {
     NotFound { path: String },
     /// The path exists, but not with this method.
     MethodNotAllowed { allow: &'static str },
+    /// It is an operator's page, and the request no operator's.
+    NoOperator(NoOperator),
+    /// There is no counter of this name.
+    UnknownCounter { name: String },
+    /// A counter of the limit is named by as many values as its `counter_key` has parts.
+    WrongParts { limit: &'c Limit, given: usize },
     /// The body is over the cap.
     BodyTooLarge { max_bytes: usize },
     /// The body ended before its end.
     BodyCutShort { reason: String },
     /// The gateway document has problems.
     Configuration(&'static Problems),
-    /// The gateway document could not be read at all.
-    NoConfiguration { reason: String },
+    /// The platform does not give a variable.
+    VariableUnreadable { name: &'static str, reason: String },
     /// The body is no chat request.
     InvalidRequest(InvalidRequest),
     /// A limit is used up for now.
-    Refused { refusal: Refusal<'c>, headers: &'c LimitHeaders },
+    Refused { refusal: Box<Refusal<'c>>, headers: &'c LimitHeaders },
     /// A limit is smaller than the request.
     NeverFits { limit: &'c str, kind: Kind, size: u64, amount: u64, headers: &'c LimitHeaders },
     /// The counters cannot be reached, and the document says to refuse then.
@@ -44,14 +51,37 @@ pub enum Cause<'c> {
     Unsettled(Unapplied),
 }
 
-impl From<&Cause<'_>> for Reply {
-    fn from(cause: &Cause<'_>) -> Reply {
+impl<'c> From<&Cause<'_>> for Reply<'c> {
+    fn from(cause: &Cause<'_>) -> Reply<'c> {
         match cause {
-            Cause::NotFound { path } => {
-                error(404, "not_found", format!("There is no {path:?} here; there are /reserve and /settle."))
-            }
+            Cause::NotFound { path } => error(
+                404,
+                "not_found",
+                format!("There is no {path:?} here; there are /reserve, /settle and /admin/limits."),
+            ),
             Cause::MethodNotAllowed { allow } => {
                 error(405, "method_not_allowed", format!("Use {allow}.")).with(header::ALLOW, allow)
+            }
+            Cause::NoOperator(why) => {
+                let reply = error(why.status(), why.code(), why.message().to_owned());
+                if why.status() == 401 { reply.with(header::WWW_AUTHENTICATE, "Bearer") } else { reply }
+            }
+            Cause::UnknownCounter { name } => {
+                let message = format!(
+                    "There is no counter {name:?}. It is `<limit>:<value>`; GET /admin/limits lists the limits."
+                );
+                error(404, "not_found", message)
+            }
+            Cause::WrongParts { limit, given } => {
+                let parts: Vec<String> = limit.counter_key.iter().map(ToString::to_string).collect();
+                let name = match parts.len() {
+                    0 => format!("`{}`", limit.name),
+                    _ => {
+                        format!("`{}:<{}>`, each value escaped as in any URL", limit.name, parts.join(">+<"))
+                    }
+                };
+                let message = format!("A counter of this limit is named {name}; {given} values are given.");
+                error(400, "invalid_request", message)
             }
             Cause::BodyTooLarge { max_bytes } => {
                 error(413, "request_too_large", format!("The body is larger than {max_bytes} bytes."))
@@ -64,8 +94,8 @@ impl From<&Cause<'_>> for Reply {
                 let log = message.replace('\n', "; ");
                 logged(error(500, "invalid_configuration", message).with(X_SHOULD_RETRY, "false"), log)
             }
-            Cause::NoConfiguration { reason } => {
-                logged(unavailable(), format!("the variable `gateway` cannot be read: {reason}"))
+            Cause::VariableUnreadable { name, reason } => {
+                logged(unavailable(), format!("the variable `{name}` cannot be read: {reason}"))
             }
             Cause::InvalidRequest(invalid) => api_error(
                 ApiError::new(400, "invalid_request", invalid.to_string()),
@@ -118,7 +148,7 @@ impl From<&Cause<'_>> for Reply {
 }
 
 /// 429, with what the class of the limit lets the client expect of a retry.
-fn refused(refusal: &Refusal<'_>, headers: &LimitHeaders) -> Reply {
+fn refused(refusal: &Refusal<'_>, headers: &LimitHeaders) -> Reply<'static> {
     let Refusal { by, amount, retry_after_s, .. } = refusal;
     let (limit, unit) = (by.limit, by.kind.unit);
     let (allowed, used, needed) = (quantity(unit, by.size), figure(unit, by.used), figure(unit, *amount));
@@ -179,16 +209,16 @@ fn figure(unit: Unit, amount: u64) -> String {
     }
 }
 
-fn unavailable() -> Reply {
+fn unavailable() -> Reply<'static> {
     let message = "The token limiter cannot reach its counters. Retry shortly.".to_owned();
     error(503, "limiter_unavailable", message).with(header::RETRY_AFTER, "1")
 }
 
-fn error(status: u16, code: &'static str, message: String) -> Reply {
+fn error(status: u16, code: &'static str, message: String) -> Reply<'static> {
     api_error(ApiError::new(status, code, message), None)
 }
 
-fn api_error(error: ApiError, param: Option<&str>) -> Reply {
+fn api_error(error: ApiError, param: Option<&str>) -> Reply<'static> {
     let error = match param {
         Some(param) => error.with_param(param),
         None => error,
@@ -196,6 +226,6 @@ fn api_error(error: ApiError, param: Option<&str>) -> Reply {
     Reply::json(error.status, error.to_json())
 }
 
-fn logged(reply: Reply, why: impl Into<String>) -> Reply {
+fn logged<'c>(reply: Reply<'c>, why: impl Into<String>) -> Reply<'c> {
     Reply { log: Some(why.into()), ..reply }
 }

@@ -38,6 +38,14 @@ impl<'a> Facts<'a> {
         Facts { headers, tags, client_headers: client_headers.collect(), user }
     }
 
+    /// The model whose tokenizer counts: a public name such as `fast` says nothing of it, the deployment's does.
+    pub fn counted_as(&self) -> &str {
+        match text(self.headers, headers::UPSTREAM_MODEL) {
+            "" => text(self.headers, headers::MODEL),
+            upstream => upstream,
+        }
+    }
+
     /// Who asks.
     pub fn subject(&self) -> Subject<'_> {
         Subject {

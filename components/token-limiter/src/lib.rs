@@ -1,10 +1,14 @@
 //! The token limiter: admits requests by the tokens that they will take, and learns afterwards what they took.
 //!
+//! Operators see and reset its counters.
+//!
 //! Its contract is in this component's README. This file is the route table; what is decided stands in the crates
 //! `quota` and `tokens`. `host` is the only other file that names `spin_sdk`.
 
+mod admin;
 mod alerts;
 mod error;
+mod events;
 mod facts;
 mod host;
 mod reply;
@@ -13,9 +17,11 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-use contracts::headers::REQUEST_ID;
+use admin::{Deed, Page};
+use contracts::headers::{REQUEST_ID, TEAM};
 use contracts::limiter::{RESERVE_PATH, SETTLE_PATH};
 use error::Cause;
+use events::Asked;
 use http::{HeaderMap, Method};
 use raw_http::{Call, ErrorCode, Request, Response, respond};
 use reply::Reply;
@@ -29,19 +35,27 @@ impl Guest for TokenLimiter {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         let call = Call::new(request);
         let headers = call.headers.named(&reserve::HEADERS);
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let reply = answer(call, &headers).await.unwrap_or_else(|cause| Reply::from(&cause));
         if let Some(why) = &reply.log {
-            let id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-            host::log(id.unwrap_or("-"), why);
+            host::log(text(REQUEST_ID), why);
         }
+        if !reply.alerts.is_empty() {
+            let asked = Asked { request_id: text(REQUEST_ID).to_owned(), team: text(TEAM).to_owned() };
+            host::alert_later(reply.alerts, asked);
+        }
+        host::sweep_later();
         Ok(respond(reply.status, &reply.headers, reply.body))
     }
 }
 
-async fn answer<'c>(call: Call, headers: &HeaderMap) -> Result<Reply, Cause<'c>> {
+async fn answer(call: Call, headers: &HeaderMap) -> Result<Reply<'static>, Cause<'static>> {
     let counters = host::Counters::new();
     let target = call.path_and_query();
     let path = target.split('?').next().unwrap_or_default();
+    if let Some(page) = Page::at(path) {
+        return operate(page, &call, &counters).await;
+    }
     match (call.method(), path) {
         (Method::POST, RESERVE_PATH) => {
             let config = host::config().await?;
@@ -56,5 +70,28 @@ async fn answer<'c>(call: Call, headers: &HeaderMap) -> Result<Reply, Cause<'c>>
         }
         (_, RESERVE_PATH | SETTLE_PATH) => Err(Cause::MethodNotAllowed { allow: "POST" }),
         (_, path) => Err(Cause::NotFound { path: path.to_owned() }),
+    }
+}
+
+/// The operator's pages, which alone are public.
+async fn operate(
+    page: Page<'_>,
+    call: &Call,
+    counters: &host::Counters,
+) -> Result<Reply<'static>, Cause<'static>> {
+    if call.method().as_str() != page.method() {
+        return Err(Cause::MethodNotAllowed { allow: page.method() });
+    }
+    let headers = call.headers.named(&admin::HEADERS);
+    door::check_admin_token(&headers, &host::admin_token().await?).map_err(Cause::NoOperator)?;
+    let config = host::config().await?;
+    match page {
+        Page::Rules => Ok(admin::rules(config)),
+        Page::Counter(name) => admin::counter(name, config, counters, host::now_ms()).await,
+        Page::Reset(name) => {
+            let address = door::client_ip(&headers).map(|ip| ip.to_string()).unwrap_or_default();
+            let deed = Deed { id: host::random_id(), address, at_ms: host::now_ms() };
+            admin::reset(name, config, counters, deed, async |events| host::tell(events).await).await
+        }
     }
 }

@@ -4,14 +4,15 @@ use bytes::Bytes;
 use contracts::headers;
 use gateway_config::LimitHeaders;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use quota::{Admission, Kind, ResetDuration, Standing, Unit};
+use quota::{Admission, Alert, Kind, ResetDuration, Standing, Unit};
 
 const RESERVATION: HeaderName = HeaderName::from_static(headers::RESERVATION);
+const OBSERVED: HeaderName = HeaderName::from_static(headers::OBSERVED);
 const FOR_CLIENT: HeaderName = HeaderName::from_static(headers::FOR_CLIENT);
 
 /// Status, headers and the whole body.
 #[derive(Debug)]
-pub struct Reply {
+pub struct Reply<'c> {
     /// The status.
     pub status: StatusCode,
     /// The headers, `content-length` included where there is a body.
@@ -20,12 +21,14 @@ pub struct Reply {
     pub body: Bytes,
     /// What the operator should read about it, if anything.
     pub log: Option<String>,
+    /// Thresholds whose alert may be due, to be told after the answer.
+    pub alerts: Vec<Alert<'c>>,
 }
 
-impl Reply {
+impl<'c> Reply<'c> {
     /// 204, which has no body and so no `content-length` (RFC 9110 §8.6).
     pub fn no_content() -> Self {
-        Reply { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), body: Bytes::new(), log: None }
+        Reply::of(StatusCode::NO_CONTENT, HeaderMap::new(), Bytes::new())
     }
 
     /// A JSON body with its length.
@@ -34,7 +37,11 @@ impl Reply {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Reply { status, headers, body: body.into(), log: None }
+        Reply::of(status, headers, body.into())
+    }
+
+    fn of(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
+        Reply { status, headers, body, log: None, alerts: Vec::new() }
     }
 
     /// Sets a header; a value that is no header value is left out.
@@ -55,6 +62,11 @@ impl Reply {
         let mut reply = self;
         if !admission.reservation.charges.is_empty() {
             reply = reply.with(RESERVATION, &admission.reservation.to_string());
+        }
+        let mut observed: Vec<&str> = admission.would_refuse.iter().map(|standing| standing.limit).collect();
+        observed.dedup();
+        if !observed.is_empty() {
+            reply = reply.with(OBSERVED, &observed.join(","));
         }
         for standing in admission.tokens.iter().chain(&admission.requests) {
             reply = reply.with_standing(names, standing);

@@ -18,13 +18,14 @@ use tokens::{ChatRequestView, InvalidRequest, count_prompt};
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 
 /// The headers that are read, beside those of [`crate::facts::counted_headers`]: the others stay with the host.
-pub const HEADERS: [HeaderName; 8] = [
+pub const HEADERS: [HeaderName; 9] = [
     HeaderName::from_static(headers::REQUEST_ID),
     HeaderName::from_static(headers::CONSUMER),
     HeaderName::from_static(headers::TEAM),
     HeaderName::from_static(headers::APP),
     HeaderName::from_static(headers::TAGS),
     HeaderName::from_static(headers::MODEL),
+    HeaderName::from_static(headers::UPSTREAM_MODEL),
     HeaderName::from_static(headers::POOL),
     HeaderName::from_static(headers::CLIENT_IP),
 ];
@@ -44,7 +45,7 @@ pub async fn reserve<'c, B, S>(
     counters: &S,
     clock: impl Fn() -> u64,
     pause: impl AsyncFnMut(),
-) -> Result<Reply, Cause<'c>>
+) -> Result<Reply<'c>, Cause<'c>>
 where
     B: http_body::Body<Data = Bytes, Error: Display>,
     S: CounterStore,
@@ -55,7 +56,7 @@ where
     let body = bounded_body::read(body, MAX_REQUEST_BYTES).await.map_err(unreadable)?;
     let facts = Facts::read(headers, &body, config);
     let subject = facts.subject();
-    let size = size(subject.model, &body, pause).await.map_err(Cause::InvalidRequest)?;
+    let size = size(facts.counted_as(), &body, pause).await.map_err(Cause::InvalidRequest)?;
     let Demands { mut demands, estimate } = quota::demands(config, &subject, size);
     READ_FIRST.mark(&mut demands, clock());
     let outcome = quota::reserve(counters, &clock, &demands).await;
@@ -64,14 +65,15 @@ where
     }
     match outcome {
         Ok(Outcome::Admitted(admission)) => {
-            let observed = alerts::observed(&admission);
-            let told = alerts::tell(counters, &admission.alerts).await;
+            let log = alerts::observed(&admission);
             let reply =
                 Reply::no_content().with_admission(&config.headers, &admission, estimate.total_tokens());
             let reply = reply.with(PROMPT_TOKENS, &estimate.prompt_tokens.to_string());
-            Ok(Reply { log: alerts::joined(observed.into_iter().chain(told).collect()), ..reply })
+            Ok(Reply { log, alerts: admission.alerts, ..reply })
         }
-        Ok(Outcome::Refused(refusal)) => Err(Cause::Refused { refusal, headers: &config.headers }),
+        Ok(Outcome::Refused(refusal)) => {
+            Err(Cause::Refused { refusal: Box::new(refusal), headers: &config.headers })
+        }
         Ok(Outcome::NeverFits { limit, kind, size, amount }) => {
             Err(Cause::NeverFits { limit, kind, size, amount, headers: &config.headers })
         }

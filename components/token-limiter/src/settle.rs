@@ -1,6 +1,5 @@
 //! `POST /settle`: a batch of corrections.
 
-use crate::alerts;
 use crate::error::Cause;
 use crate::reply::Reply;
 use crate::reserve::unreadable;
@@ -14,7 +13,13 @@ use std::fmt::Display;
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
 /// Corrects the counters of a batch of reservations.
-pub async fn settle<B, S>(body: B, config: &LimiterConfig, counters: &S) -> Result<Reply, Cause<'static>>
+///
+/// Every alert of a batch is of some request in it, but which one is not known.
+pub async fn settle<'c, B, S>(
+    body: B,
+    config: &'c LimiterConfig,
+    counters: &S,
+) -> Result<Reply<'c>, Cause<'static>>
 where
     B: http_body::Body<Data = Bytes, Error: Display>,
     S: CounterStore,
@@ -30,11 +35,10 @@ where
     let (corrections, rejected) = corrections(config, batch.settlements.iter().map(settlement));
     // A failure says more than a rejection does: it decides the answer if both happen.
     let alerts = quota::settle(counters, config, &corrections).await.map_err(Cause::Unsettled)?;
-    let told = alerts::tell(counters, &alerts).await;
     if !rejected.is_empty() {
         return Err(Cause::Rejected { rejected, settlements });
     }
-    Ok(Reply { log: told, ..Reply::no_content() })
+    Ok(Reply { alerts, ..Reply::no_content() })
 }
 
 fn settlement(settlement: &Settlement) -> quota::Settlement<'_> {

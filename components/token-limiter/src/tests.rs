@@ -1,10 +1,14 @@
 //! Both routes against counters in memory: the answers, header by header.
 
+use crate::admin::{self, Deed, Page};
+use crate::error::Cause;
+use crate::events::Asked;
 use crate::reply::Reply;
-use crate::{reserve, settle};
+use crate::{alerts, reserve, settle};
 use bytes::Bytes;
-use contracts::headers;
+use contracts::event::{Amount, What};
 use contracts::limiter::{MAX_BATCH, SettleBatch, SettleOutcome, SettledUsage, Settlement};
+use contracts::{Event, headers};
 use futures::executor::block_on;
 use gateway_config::{LimiterConfig, OnStoreError};
 use http::{HeaderMap, HeaderValue};
@@ -67,7 +71,7 @@ fn all(amounts: &str) -> LimiterConfig {
     config(&[("all", &format!("counter_key = []\n{amounts}"))], "")
 }
 
-fn ask(memory: &Memory, config: &LimiterConfig, body: &str) -> Reply {
+fn ask<'c>(memory: &Memory, config: &'c LimiterConfig, body: &str) -> Reply<'c> {
     let mut facts = HeaderMap::new();
     for (name, value) in
         [(headers::CONSUMER, "alice"), (headers::TEAM, "acme"), (headers::MODEL, "gpt-oss:20b")]
@@ -79,14 +83,14 @@ fn ask(memory: &Memory, config: &LimiterConfig, body: &str) -> Reply {
     reply.unwrap_or_else(|cause| Reply::from(&cause))
 }
 
-fn correct(memory: &Memory, body: &str) -> Reply {
+fn correct(memory: &Memory, body: &str) -> Reply<'static> {
+    let config = Box::leak(Box::new(all("tokens_per_minute = 1")));
     let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
-    block_on(settle::settle(body, &all("tokens_per_minute = 1"), memory))
-        .unwrap_or_else(|cause| Reply::from(&cause))
+    block_on(settle::settle(body, config, memory)).unwrap_or_else(|cause| Reply::from(&cause))
 }
 
 /// Status, the headers as `name: value` lines in the order of their names, and the body.
-fn seen(reply: &Reply) -> (u16, Vec<String>, String) {
+fn seen(reply: &Reply<'_>) -> (u16, Vec<String>, String) {
     let line =
         |(name, value): (&http::HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
     let mut lines: Vec<_> = reply.headers.iter().map(line).collect();
@@ -129,7 +133,8 @@ fn an_admission_carries_the_reservation_and_the_tightest_limits() {
 fn headers_have_the_names_that_the_document_gives_them() {
     let rules = [("all", "counter_key = []\ntokens_per_minute = 1_200")];
     let names = "[limiter.headers]\nlimit_tokens = \"X-Size\"\nconsumed_tokens = \"x-taken\"";
-    let reply = ask(&Memory::default(), &config(&rules, names), HELLO);
+    let config = config(&rules, names);
+    let reply = ask(&Memory::default(), &config, HELLO);
     assert_eq!(
         (&reply.headers["x-size"], &reply.headers["x-taken"]),
         (&"1200".parse().unwrap(), &"500".parse().unwrap())
@@ -202,17 +207,190 @@ fn a_rule_that_observes_refuses_nothing_and_says_so_in_the_log() {
     let reply = ask(&memory, &config, HELLO);
     assert_eq!(reply.status, 204);
     assert_eq!(reply.log.as_deref(), Some("observe limit=all kind=mn would refuse: used=1 size=1"));
+    assert_eq!(reply.headers[headers::OBSERVED], "all");
+}
+
+/// What a reply leaves to be told.
+fn told(memory: &Memory, config: &LimiterConfig, reply: &Reply<'_>) -> (Vec<Event>, Option<String>) {
+    let asked = Asked { request_id: "r".to_owned(), team: "acme".to_owned() };
+    block_on(alerts::tell(memory, config, &reply.alerts, &asked, NOW_MS))
 }
 
 #[test]
 fn a_threshold_is_told_once_in_a_window() {
     let (memory, config) = (Memory::default(), all("tokens_per_minute = 1_200\nalert_at = [0.4, 0.8]"));
-    let told: Vec<_> = (0..2).map(|_| ask(&memory, &config, HELLO).log).collect();
-    let line = |at, used| format!("alert limit=all kind=mt at={at}/1000 used={used} size=1200");
-    assert_eq!(told, [Some(line(400, 500)), Some(line(800, 1000))]);
+    for (at, used) in [(400, 500), (800, 1_000)] {
+        let (events, log) = told(&memory, &config, &ask(&memory, &config, HELLO));
+        let line = format!("alert limit=all kind=mt at={at}/1000 used={used} size=1200");
+        assert_eq!(log, Some(line));
+        let [Event { event_id, request_id, team, limit, amount, counter, what: What::Alert(alert), .. }] =
+            &events[..]
+        else {
+            panic!("{events:?}")
+        };
+        assert_eq!(*event_id, format!("alert:tl:2:all:mt::29000000.a{at}:29000001"));
+        let texts = [request_id.as_str(), team, limit, counter];
+        assert_eq!((texts, *amount), (["r", "acme", "all", ""], Amount::TokensPerMinute));
+        assert_eq!((alert.threshold_permille, alert.used, alert.size), (at, used, 1_200));
+        let window = (29_000_000 * 60_000, 29_000_001 * 60_000);
+        assert_eq!((alert.window_start_ms, alert.window_end_ms), window);
+    }
     // Below and above once more.
     memory.counters.borrow_mut().insert("tl:2:all:mt::29000000:29000001".to_owned(), 0);
-    assert_eq!(ask(&memory, &config, HELLO).log, None);
+    assert_eq!(told(&memory, &config, &ask(&memory, &config, HELLO)), (vec![], None));
+}
+
+#[test]
+fn an_alert_names_its_window_whatever_its_kind() {
+    const DAY_MS: u64 = 86_400_000;
+    let day = NOW_MS / DAY_MS * DAY_MS;
+    for (amounts, amount, window) in [
+        ("request_quota = 1\nperiod = \"day\"", Amount::RequestQuota, (day, day + DAY_MS)),
+        (
+            "request_quota = 1\nperiod = \"hour\"\nwindow = \"rolling\"",
+            Amount::RequestQuota,
+            (NOW_MS, NOW_MS + 3_600_000),
+        ),
+        ("max_parallel = 1\nlease_s = 40", Amount::MaxParallel, (NOW_MS, NOW_MS + 10_000)),
+    ] {
+        let (memory, config) = (Memory::default(), all(&format!("{amounts}\nalert_at = [1.0]")));
+        let (events, _) = told(&memory, &config, &ask(&memory, &config, HELLO));
+        let [Event { amount: told, what: What::Alert(alert), .. }] = &events[..] else {
+            panic!("{amounts}: {events:?}")
+        };
+        let seen = (*told, (alert.window_start_ms, alert.window_end_ms));
+        assert_eq!(seen, (amount, window), "{amounts}");
+    }
+}
+
+#[test]
+fn use_beyond_the_reservation_is_told_when_it_is_settled() {
+    let memory = Memory::default();
+    let config = all("token_quota = 1_200\nperiod = \"day\"\nalert_at = [0.5]");
+    let reservation = ask(&memory, &config, HELLO).headers[headers::RESERVATION].to_str().unwrap().to_owned();
+    let body = format!(
+        r#"{{"settlements":[{{"reservation":"{reservation}","outcome":"used","usage":{{"prompt_tokens":700}}}}]}}"#
+    );
+    let reply = block_on(settle::settle(Full::new(Bytes::from(body)), &config, &memory)).unwrap();
+    let (events, _) = told(&memory, &config, &reply);
+    assert_eq!(events.len(), 1, "{events:?}");
+}
+
+#[test]
+fn a_path_of_the_operators_pages_names_a_page_and_a_counter() {
+    for (path, page) in [
+        ("/admin/limits", Some(Page::Rules)),
+        ("/admin/limits/", Some(Page::Rules)),
+        ("/admin/limits/all", Some(Page::Counter("all"))),
+        ("/admin/limits/m:openai/gpt-4o", Some(Page::Counter("m:openai/gpt-4o"))),
+        ("/admin/limits/m:openai/gpt-4o/reset", Some(Page::Reset("m:openai/gpt-4o"))),
+        ("/admin/limitsx", None),
+        ("/reserve", None),
+    ] {
+        assert_eq!(Page::at(path), page, "{path}");
+    }
+}
+
+fn stands(memory: &Memory, config: &LimiterConfig, name: &str) -> (u16, serde_json::Value) {
+    let reply =
+        block_on(admin::counter(name, config, memory, NOW_MS)).unwrap_or_else(|cause| Reply::from(&cause));
+    (reply.status.as_u16(), serde_json::from_slice(&reply.body).unwrap())
+}
+
+#[test]
+fn a_counter_is_found_by_its_values_and_by_what_events_call_it() {
+    let long = "l".repeat(80);
+    let rules = [
+        ("two", "counter_key = [\"team\", \"user\"]\nrequests_per_minute = 3"),
+        ("one", "counter_key = [\"user\"]\nrequests_per_minute = 3"),
+        ("none", "counter_key = []\nrequests_per_minute = 3"),
+    ];
+    let (memory, config) = (Memory::default(), config(&rules, ""));
+    for user in ["a+b %", &long] {
+        let body = format!(r#"{{"messages":[],"user":"{user}"}}"#);
+        assert_eq!(ask(&memory, &config, &body).status, 204);
+    }
+    let hashed = quota::Counter::new("one", quota::Kind::of(&config.limits[1].checks[0]), [long.as_str()]);
+    for (name, used) in [
+        ("two:acme+a%2Bb%20%25", 1),
+        ("two%3Aacme+a%2Bb%20%25", 1),
+        ("two:acme+", 0),
+        (&format!("one:{long}"), 1),
+        (&format!("one:{}", hashed.value()), 1),
+        ("none", 2),
+        ("none:", 2),
+    ] {
+        let (status, state) = stands(&memory, &config, name);
+        assert_eq!((status, &state["amounts"][0]["used"]), (200, &used.into()), "{name} {state}");
+    }
+    for (name, status) in [
+        ("gone:acme", 404),
+        ("one:%", 404),
+        ("one:%+1", 404),
+        ("one:%FF", 404),
+        ("one:~0123456789abcdef0123456789abcde:", 404),
+        ("", 404),
+        ("one", 400),
+        ("two:acme", 400),
+        ("two:acme+a+b", 400),
+        ("none:x", 400),
+    ] {
+        assert_eq!(stands(&memory, &config, name).0, status, "{name}");
+    }
+}
+
+#[test]
+fn a_reset_makes_room_and_is_audited() {
+    let (memory, config) = (Memory::default(), all("tokens_per_minute = 600\nrequests_per_minute = 5"));
+    assert_eq!(ask(&memory, &config, HELLO).status, 204);
+    assert_eq!(ask(&memory, &config, HELLO).status, 429);
+    let deed = || Deed { id: "1".to_owned(), address: "10.0.0.9".to_owned(), at_ms: NOW_MS };
+    let mut told = Vec::new();
+    let tell = async |events: &[Event]| {
+        told.extend(events.to_vec());
+        true
+    };
+    let reply = block_on(admin::reset("all", &config, &memory, deed(), tell)).unwrap();
+    let log = "audit reset limit=all counter= by=admin address=10.0.0.9 before mt=500 mn=1 recorded=true";
+    assert_eq!(reply.log.as_deref(), Some(log));
+    let state: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!((&state["recorded"], &state["amounts"][0]["used_before"]), (&true.into(), &500.into()));
+    assert_eq!(state["amounts"][0]["used"], 0);
+    let audit = |event: &Event| match &event.what {
+        What::Audit(audit) => (event.amount, audit.before, audit.after, audit.address.clone()),
+        What::Alert(_) => panic!("{event:?}"),
+    };
+    let address = || "10.0.0.9".to_owned();
+    assert_eq!(
+        told.iter().map(audit).collect::<Vec<_>>(),
+        [(Amount::TokensPerMinute, 500, 0, address()), (Amount::RequestsPerMinute, 1, 0, address())]
+    );
+    assert_eq!(ask(&memory, &config, HELLO).status, 204, "there is room again");
+
+    let unheard = block_on(admin::reset("all", &config, &memory, deed(), async |_: &[Event]| false)).unwrap();
+    assert!(unheard.log.unwrap().ends_with("recorded=false"), "a deed is logged all the same");
+    let nobody = block_on(admin::reset("x", &config, &memory, deed(), async |_: &[Event]| panic!("told")));
+    assert!(matches!(nobody, Err(Cause::UnknownCounter { .. })));
+}
+
+#[test]
+fn the_upstream_models_tokenizer_counts() {
+    let config = all("tokens_per_minute = 100_000");
+    let prompt = |upstream: Option<&'static str>| {
+        let mut facts = HeaderMap::new();
+        facts.insert(headers::MODEL, HeaderValue::from_static("fast"));
+        facts.extend(upstream.map(|name| {
+            (headers::UPSTREAM_MODEL.parse::<http::HeaderName>().unwrap(), HeaderValue::from_static(name))
+        }));
+        let text = "Ünïcödé wörds, 1234567890, ".repeat(20);
+        let body = format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}]}}"#);
+        let body = Full::new(Bytes::from(body));
+        let reply =
+            block_on(reserve::reserve(&facts, body, &config, &Memory::default(), || NOW_MS, async || {}));
+        reply.unwrap().headers[headers::PROMPT_TOKENS].to_str().unwrap().parse::<u64>().unwrap()
+    };
+    assert_ne!(prompt(Some("gpt-4o")), prompt(Some("gpt-4")), "they count differently");
+    assert_ne!(prompt(None), prompt(Some("gpt-4o")));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Every way a request can fail here, and what the caller is told: one exhaustive match.
 
 use bounded_body::ReadError;
+use door::NoOperator;
 use gateway_config::Problems;
 use openai_types::ApiError;
 use usage::{BatchError, QueryError};
@@ -16,12 +17,8 @@ pub enum Cause {
     UnknownPath,
     /// The path exists, but not with this method.
     MethodNotAllowed { allow: &'static str },
-    /// No admin token is set, so nobody is an operator.
-    AdminDisabled,
-    /// The request carries no token.
-    NoAdminToken,
-    /// The request carries another token.
-    WrongAdminToken,
+    /// It is an operator's page, and the request no operator's.
+    NoOperator(NoOperator),
     /// The body is over the cap.
     BodyTooLarge { max_bytes: usize },
     /// The body ended before its end.
@@ -62,22 +59,7 @@ impl Cause {
             Cause::MethodNotAllowed { allow } => {
                 ApiError::new(405, "method_not_allowed", format!("This path takes {allow} only."))
             }
-            Cause::AdminDisabled => ApiError::new(
-                403,
-                "admin_disabled",
-                "The operator's pages are off. To turn them on, set the variable `admin_token` to a long random text \
-                 (spin up --variable admin_token=...) and send it as `Authorization: Bearer <admin_token>`.",
-            ),
-            Cause::NoAdminToken => ApiError::new(
-                401,
-                "invalid_admin_token",
-                "This page needs the admin token, sent as `Authorization: Bearer <admin_token>`.",
-            ),
-            Cause::WrongAdminToken => ApiError::new(
-                401,
-                "invalid_admin_token",
-                "This is not the admin token. It is the value of the variable `admin_token`; an API key does not work here.",
-            ),
+            Cause::NoOperator(why) => ApiError::new(why.status(), why.code(), why.message()),
             Cause::BodyTooLarge { max_bytes } => {
                 ApiError::new(413, "request_too_large", format!("The body is larger than {max_bytes} bytes."))
             }
@@ -110,6 +92,12 @@ impl<E> From<ReadError<E>> for Cause {
             ReadError::TooLarge { max_bytes } => Cause::BodyTooLarge { max_bytes },
             ReadError::Transport(_) => Cause::BodyCutShort,
         }
+    }
+}
+
+impl From<NoOperator> for Cause {
+    fn from(why: NoOperator) -> Self {
+        Cause::NoOperator(why)
     }
 }
 

@@ -3,7 +3,6 @@
 //! This file is the route table. `host` is the only other file that names `spin_sdk`.
 
 mod admin;
-mod admin_token;
 mod error;
 mod events;
 mod host;
@@ -49,15 +48,15 @@ where
         (&Method::POST, RECORDS_PATH) => records::take(body, config, &Spin).await.inspect(sweep_later),
         (&Method::POST, EVENTS_PATH) => events::take(body, config, &Spin).await.inspect(sweep_later),
         (&Method::GET, USAGE_PATH) => {
-            admin_token::check(&head.headers, &host::admin_token().await?)?;
+            door::check_admin_token(&head.headers, &host::admin_token().await?)?;
             admin::usage(head, host::today(), &Spin).await
         }
         (&Method::GET, REQUESTS_PATH) => {
-            admin_token::check(&head.headers, &host::admin_token().await?)?;
+            door::check_admin_token(&head.headers, &host::admin_token().await?)?;
             admin::requests(head, &Spin).await
         }
         (&Method::GET, ADMIN_EVENTS_PATH) => {
-            admin_token::check(&head.headers, &host::admin_token().await?)?;
+            door::check_admin_token(&head.headers, &host::admin_token().await?)?;
             events::list(head, &Spin).await
         }
         (_, RECORDS_PATH | EVENTS_PATH) => Err(Cause::MethodNotAllowed { allow: "POST" }),

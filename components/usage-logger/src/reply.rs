@@ -40,7 +40,7 @@ impl Reply {
         let reply = Reply::json(error.status, error.to_json());
         match cause {
             Cause::MethodNotAllowed { allow } => reply.with(header::ALLOW, allow),
-            Cause::NoAdminToken | Cause::WrongAdminToken => reply.with(header::WWW_AUTHENTICATE, "Bearer"),
+            Cause::NoOperator(why) if why.status() == 401 => reply.with(header::WWW_AUTHENTICATE, "Bearer"),
             _ => reply,
         }
     }

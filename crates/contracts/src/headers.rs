@@ -16,6 +16,8 @@ pub const TEAM: &str = "x-tollgate-team";
 pub const APP: &str = "x-tollgate-app";
 /// Public model name that the client asked for, after alias resolution.
 pub const MODEL: &str = "x-tollgate-model";
+/// Name that the model has at the deployment that the request goes to first: its tokenizer counts the prompt.
+pub const UPSTREAM_MODEL: &str = "x-tollgate-upstream-model";
 /// Name of the `[[models]]` entry that serves the request; `*` for a name that no other has.
 pub const POOL: &str = "x-tollgate-pool";
 /// Tags of the consumer, separated by commas.
@@ -28,6 +30,8 @@ pub const CLIENT_HEADER_PREFIX: &str = "x-tollgate-header-";
 pub const FOR_CLIENT: &str = "x-tollgate-for-client";
 /// Opaque reservation that `/reserve` returns and `/settle` takes back.
 pub const RESERVATION: &str = "x-tollgate-reservation";
+/// Names of the limits that only observe and would have refused, separated by commas, beside the reservation.
+pub const OBSERVED: &str = "x-tollgate-observed";
 /// Tokens of the prompt as the limiter counted them, beside the reservation.
 pub const PROMPT_TOKENS: &str = "x-tollgate-prompt-tokens";
 /// Cache outcome: `exact`, `miss` or `bypass`, internally and on the answer to the client.

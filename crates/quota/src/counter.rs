@@ -82,6 +82,11 @@ impl Counter {
         &self.limit
     }
 
+    /// The values that it counts by, as keys hold them: escaped, joined by `+`, hashed if that is too long.
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
     /// What is counted.
     pub fn kind(&self) -> Kind {
         self.kind

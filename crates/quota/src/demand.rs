@@ -69,6 +69,15 @@ pub fn counters<'c>(limit: &'c Limit, values: &[&str]) -> Vec<Demand<'c>> {
     limit.checks.iter().map(demand).collect()
 }
 
+/// The same for values as [`Counter::value`] shows them; `None` for what it never shows.
+pub fn counters_shown<'c>(limit: &'c Limit, value: &str) -> Option<Vec<Demand<'c>>> {
+    let shown = |demand: Demand<'c>| {
+        let counter = Counter::parse(&limit.name, &demand.counter.kind().to_string(), value)?;
+        Some(Demand { counter, ..demand })
+    };
+    counters(limit, &[]).into_iter().map(shown).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

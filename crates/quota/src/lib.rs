@@ -18,6 +18,7 @@
 //! This crate knows no HTTP, no host and no clock: the store is a port ([`CounterStore`]), time is an argument.
 
 mod alerts;
+mod bounds;
 mod calendar;
 mod counter;
 mod demand;
@@ -35,12 +36,14 @@ mod script;
 mod settle;
 mod store;
 mod subject;
+mod sweep;
 mod window;
 
 pub use alerts::{Alert, latch};
+pub use bounds::bounds;
 pub use calendar::{Stretch, stretch};
 pub use counter::{Counter, Fate, KEY_PREFIX, Slot, fate, is_expired, is_superseded};
-pub use demand::{Demand, Demands, counters, demands};
+pub use demand::{Demand, Demands, counters, counters_shown, demands};
 pub use duration::ResetDuration;
 pub use estimate::{Estimate, RequestSize};
 pub use inspect::{inspect, reset};
@@ -57,6 +60,7 @@ pub use settle::{
 };
 pub use store::{CounterStore, StoreError, decode_counter};
 pub use subject::Subject;
+pub use sweep::{EVERY_MS, Sweepable, sweep};
 
 /// Most of anything in one charge or one limit: a million dollars in nano-dollars, 10¹⁵ tokens. So far below 2⁶³ that no
 /// sum of them overflows a stored counter, and below 2⁵³, to which other languages count exactly.

@@ -50,6 +50,16 @@ pub(crate) async fn begin<S: CounterStore>(
     Ok(begun.filter(|begun| is_in_use(*begun, length_ms, now_ms)).map(|begun| until(begun, length_ms)))
 }
 
+/// When `window` began; `None` when it is not the one in use.
+pub(crate) async fn start_ms<S: CounterStore>(
+    store: &S,
+    from_key: &str,
+    window: u64,
+) -> Result<Option<u64>, StoreError> {
+    let begun = read(store, from_key).await?;
+    Ok(begun.filter(|begun| begun.window == window).map(|begun| begun.start_ms))
+}
+
 async fn read<S: CounterStore>(store: &S, from_key: &str) -> Result<Option<Begun>, StoreError> {
     let Some(text) = store.get_text(from_key).await? else { return Ok(None) };
     match parse(&text) {

@@ -26,6 +26,11 @@ pub(crate) const MINUTE_MS: u64 = 60_000;
 /// Buckets in a lease.
 const BUCKETS: u64 = 4;
 
+/// Length of one of them.
+pub(crate) fn bucket_ms(lease_s: u64) -> u64 {
+    lease_s.saturating_mul(1_000).div_ceil(BUCKETS).max(1)
+}
+
 /// The window of one check at an instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
@@ -68,7 +73,7 @@ impl Frame {
             }),
             Window::Rolling(_) => None,
             Window::Lease { lease_s } => {
-                let bucket_ms = lease_s.saturating_mul(1_000).div_ceil(BUCKETS).max(1);
+                let bucket_ms = bucket_ms(*lease_s);
                 Some(Frame::Lease { bucket: now_ms / bucket_ms, bucket_ms })
             }
         }

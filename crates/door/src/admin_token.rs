@@ -1,25 +1,71 @@
-//! Who may see the operator's pages: whoever sends the token in the variable `admin_token`.
+//! Who is an operator: whoever sends the token in the variable `admin_token`.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::error::Cause;
+/// Why a request opens none of the operator's pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoOperator {
+    /// No admin token is set, so nobody is an operator.
+    Disabled,
+    /// The request carries no token.
+    NoToken,
+    /// The request carries another token.
+    WrongToken,
+}
+
+impl NoOperator {
+    /// The HTTP status: 403 or 401, the latter to be sent with `www-authenticate: Bearer`.
+    pub fn status(self) -> u16 {
+        match self {
+            NoOperator::Disabled => 403,
+            NoOperator::NoToken | NoOperator::WrongToken => 401,
+        }
+    }
+
+    /// The error's code.
+    pub fn code(self) -> &'static str {
+        match self {
+            NoOperator::Disabled => "admin_disabled",
+            NoOperator::NoToken | NoOperator::WrongToken => "invalid_admin_token",
+        }
+    }
+
+    /// What the caller is told.
+    pub fn message(self) -> &'static str {
+        match self {
+            NoOperator::Disabled => {
+                "The operator's pages are off. To turn them on, set the variable `admin_token` to a long random text \
+                 (spin up --variable admin_token=...) and send it as `Authorization: Bearer <admin_token>`."
+            }
+            NoOperator::NoToken => {
+                "This page needs the admin token, sent as `Authorization: Bearer <admin_token>`."
+            }
+            NoOperator::WrongToken => {
+                "This is not the admin token. It is the value of the variable `admin_token`; an API key does not work here."
+            }
+        }
+    }
+}
 
 /// Admits a request that carries `Authorization: Bearer <admin_token>`.
 ///
 /// White space around the token is no part of it (RFC 6750, section 2.1, has none in tokens; a file that a variable
 /// is read from often ends with a line feed). An empty token admits nobody. Both sides are hashed first, so that the
 /// time of the comparison tells nothing about the token, its length included.
-pub fn check(headers: &HeaderMap, admin_token: &str) -> Result<(), Cause> {
+///
+/// # Errors
+/// Why it is not admitted.
+pub fn check_admin_token(headers: &HeaderMap, admin_token: &str) -> Result<(), NoOperator> {
     let admin_token = admin_token.trim();
     if admin_token.is_empty() {
-        return Err(Cause::AdminDisabled);
+        return Err(NoOperator::Disabled);
     }
-    let sent = bearer(headers).ok_or(Cause::NoAdminToken)?;
+    let sent = bearer(headers).ok_or(NoOperator::NoToken)?;
     let equal = Sha256::digest(sent).ct_eq(&Sha256::digest(admin_token));
-    if bool::from(equal) { Ok(()) } else { Err(Cause::WrongAdminToken) }
+    if bool::from(equal) { Ok(()) } else { Err(NoOperator::WrongToken) }
 }
 
 /// The token of the one `Authorization` header; the scheme's name has no case (RFC 9110, section 11.1).
@@ -42,7 +88,7 @@ mod tests {
         for value in sent {
             headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
         }
-        check(&headers, admin_token).map_or_else(|cause| cause.to_api_error().status, |()| 200)
+        check_admin_token(&headers, admin_token).map_or_else(NoOperator::status, |()| 200)
     }
 
     #[test]

@@ -1,0 +1,38 @@
+//! When the window of a counter began and when it ends: for what is told of it, not for what is decided.
+
+use crate::calendar::{Stretch, stretch};
+use crate::counter::Slot;
+use crate::kind::Kind;
+use crate::rolling;
+use crate::store::{CounterStore, StoreError};
+use crate::window::{MINUTE_MS, bucket_ms};
+use gateway_config::{LimiterConfig, Window};
+
+/// The bounds of a charge's window. `None` when its rule is gone, or a later window has begun since where they roll from
+/// first use. One read where they do, else none.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn bounds<S: CounterStore>(
+    store: &S,
+    config: &LimiterConfig,
+    slot: &Slot,
+) -> Result<Option<Stretch>, StoreError> {
+    let limit = config.limit(slot.counter.limit());
+    let mut checks = limit.iter().flat_map(|limit| &limit.checks);
+    let Some(check) = checks.find(|check| Kind::of(check) == slot.counter.kind()) else { return Ok(None) };
+    let from =
+        |start_ms: u64, length_ms: u64| Stretch { start_ms, end_ms: start_ms.saturating_add(length_ms) };
+    Ok(match &check.window {
+        Window::SlidingMinute => Some(from(slot.window.saturating_mul(MINUTE_MS), MINUTE_MS)),
+        Window::Calendar(period, zone) => stretch(*period, zone, slot.window.saturating_mul(1_000)),
+        Window::Rolling(period) => {
+            let start_ms = rolling::start_ms(store, &slot.counter.from_key(), slot.window).await?;
+            start_ms.map(|start_ms| from(start_ms, period.rolling_ms()))
+        }
+        Window::Lease { lease_s } => {
+            let bucket_ms = bucket_ms(*lease_s);
+            Some(from(slot.window.saturating_mul(bucket_ms), bucket_ms))
+        }
+    })
+}
