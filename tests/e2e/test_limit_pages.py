@@ -94,6 +94,27 @@ period = "month"
     assert "audit reset limit=few counter=tests+jane%2Bdoe by=admin" in gateway.server.log()
 
 
+def test_a_rule_that_observes_refuses_nothing_and_stands_in_the_record(new_gateway, mock):
+    limits = """
+[[limits]]
+name = "watch"
+counter_key = []
+requests_per_minute = 1
+mode = "observe"
+[[limits]]
+name = "ip"
+counter_key = ["client_ip", "pool", "header:x-project"]
+requests_per_minute = 2
+"""
+    gateway = new_gateway(document=document(mock, limits))
+    records = [gateway.record_of(gateway.chat(text=f"observe {i}")) for i in range(2)]
+    assert [record.get("observed", []) for record in records] == [[], ["watch"]]
+    assert gateway.chat(text="observe 3").status_code == 429
+    assert gateway.chat(text="observe 4", headers={"x-project": "other"}).status_code == 200
+    state = gateway.admin.get("/admin/limits/ip:*+127.0.0.1+other").json()
+    assert state["amounts"][0]["used"] == 1, state
+
+
 @pytest.mark.parametrize("path", ["/reserve", "/settle", "/admin/limits/../../reserve", "/admin/limits/%2e%2e/reserve"])
 def test_the_limiters_other_routes_stay_private(gateway, path):
     for client in (gateway.http, gateway.admin):

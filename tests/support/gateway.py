@@ -146,7 +146,15 @@ class Gateway:
     """A running app; `url` is what a client would be pointed at."""
 
     def __init__(
-        self, folder, mock, tokens_per_minute=1_000_000, document=None, runtime_config=None, state=None, manifest=None
+        self,
+        folder,
+        mock,
+        tokens_per_minute=1_000_000,
+        document=None,
+        runtime_config=None,
+        state=None,
+        manifest=None,
+        variables=None,
     ):
         self.mock = mock
         self.folder = folder
@@ -165,6 +173,7 @@ class Gateway:
             "admin_token": ADMIN_TOKEN,
             "http_backend_1": mock.url,
             "http_backend_2": f"http://127.0.0.1:{dead_port}",
+            **(variables or {}),
         }
         self.server = servers.start_host(
             folder, manifest or servers.ROOT / "spin.toml", variables, runtime_config, state

@@ -83,11 +83,12 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start_redis(folder):
+def start_redis(folder, password=None):
     binary = shutil.which("redis-server")
     assert binary, "redis-server is missing: scripts/test installs Debian's redis-server"
     port = free_port()
     command = [binary, "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    command += ["--requirepass", password] if password else []
     server = Server(command, r"(Ready to accept connections)", folder / "redis.log")
     server.url = f"redis://127.0.0.1:{port}"
     return server

@@ -41,6 +41,12 @@ impl Call {
         pools::fleet(self.config).target(&self.model)
     }
 
+    /// What the model is called at the deployment that comes first by the document; `None` when that passes on the name.
+    pub fn first_upstream_model(&self) -> Option<&'static str> {
+        let deployments = &self.target()?.pool.model.deployments;
+        deployments.iter().find(|deployment| deployment.weight > 0)?.model.as_deref()
+    }
+
     /// What of it matters for where it goes.
     pub fn wish(&self) -> Wish<'_> {
         Wish {

@@ -136,8 +136,8 @@ impl Client<'_> {
         let facts = self.facts(&call);
         let ((admission, lookup), ()) = futures::join!(peers::ask(&facts, self.body), pools::refresh());
         let limit_headers = match admission {
-            Admission::Admitted { reservation, prompt_tokens, headers } => {
-                ledger.reserved(reservation, prompt_tokens);
+            Admission::Admitted { reservation, prompt_tokens, observed, headers } => {
+                ledger.reserved(reservation, prompt_tokens, observed);
                 headers
             }
             Admission::Refused { status, headers, body } => {
@@ -219,6 +219,8 @@ impl Client<'_> {
         facts.extend(host::header(headers::MODEL, &call.model));
         let pool = call.target().map_or("", |target| target.pool.model.name.as_str());
         facts.extend(host::header(headers::POOL, pool));
+        facts
+            .extend(call.first_upstream_model().and_then(|name| host::header(headers::UPSTREAM_MODEL, name)));
         facts.extend(host::header(headers::TAGS, &consumer.tags.join(",")));
         if let Some(ip) = door::client_ip(self.headers) {
             facts.extend(host::header(headers::CLIENT_IP, &ip.to_string()));

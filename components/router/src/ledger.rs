@@ -69,8 +69,14 @@ impl Ledger {
         self.request = request.clone();
     }
 
-    /// Notes what must be settled, and the size of the prompt if it is known.
-    pub fn reserved(&mut self, reservation: Option<String>, prompt_tokens: Option<u64>) {
+    /// Notes what must be settled, the size of the prompt if it is known, and the limits that only observed.
+    pub fn reserved(
+        &mut self,
+        reservation: Option<String>,
+        prompt_tokens: Option<u64>,
+        observed: Vec<String>,
+    ) {
+        self.record.observed = observed;
         self.reservation = reservation;
         self.prompt_tokens = prompt_tokens;
     }

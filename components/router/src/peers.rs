@@ -32,8 +32,13 @@ const MAX_PEER_BYTES: usize = 16 * 1024 * 1024;
 /// What the limiter said.
 pub enum Admission {
     /// Go on; the headers are for the client, the reservation for the settlement.
-    /// `prompt_tokens` if the limiter had to count.
-    Admitted { reservation: Option<String>, prompt_tokens: Option<u64>, headers: HeaderMap },
+    /// `prompt_tokens` if the limiter had to count; `observed` are the limits that would have refused if they did.
+    Admitted {
+        reservation: Option<String>,
+        prompt_tokens: Option<u64>,
+        observed: Vec<String>,
+        headers: HeaderMap,
+    },
     /// The limiter's own answer goes to the client.
     Refused { status: u16, headers: HeaderMap, body: Vec<u8> },
     /// It did not answer.
@@ -78,6 +83,9 @@ async fn reserve(told: Fields, body: Bytes) -> Admission {
         204 => Admission::Admitted {
             reservation: answer.text(headers::RESERVATION).map(str::to_owned),
             prompt_tokens: answer.text(headers::PROMPT_TOKENS).and_then(|tokens| tokens.parse().ok()),
+            observed: (answer.text(headers::OBSERVED).into_iter())
+                .flat_map(|names| names.split(',').map(str::to_owned))
+                .collect(),
             headers: for_client(&answer),
         },
         status @ (400 | 429 | 503) => {

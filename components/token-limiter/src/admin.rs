@@ -6,12 +6,13 @@
 
 use crate::error::Cause;
 use crate::events;
+use crate::keeper::Keeper;
 use crate::reply::Reply;
 use contracts::Event;
 use contracts::event::Amount;
 use gateway_config::{Check, Limit, LimiterConfig, Measure, Mode, Weights, Window};
 use http::{HeaderName, header};
-use quota::{CounterStore, Demand, Kind, ResetDuration, Standing, Unit};
+use quota::{CounterStore, Demand, Kind, ResetDuration, ScriptStore, Standing, Unit};
 use serde::Serialize;
 
 /// Begins every path of this module.
@@ -64,14 +65,14 @@ pub fn rules<'c>(config: &LimiterConfig) -> Reply<'c> {
 }
 
 /// How a counter stands.
-pub async fn counter<'c, S: CounterStore>(
+pub async fn counter<'c, C: CounterStore, S: ScriptStore>(
     name: &str,
     config: &'c LimiterConfig,
-    counters: &S,
+    keeper: &Keeper<'_, C, S>,
     now_ms: u64,
 ) -> Result<Reply<'c>, Cause<'c>> {
     let Named { limit, checks } = named(name, config)?;
-    let standings = quota::inspect(counters, now_ms, &checks).await.map_err(Cause::StoreFailed)?;
+    let standings = keeper.inspect(now_ms, &checks).await.map_err(Cause::StoreFailed)?;
     Ok(json(&State::of(limit, &checks, &standings, now_ms, None)))
 }
 
@@ -87,18 +88,18 @@ pub struct Deed {
 }
 
 /// Sets a counter to zero and tells the logger: `tell` says whether it has taken the events.
-pub async fn reset<'c, S: CounterStore>(
+pub async fn reset<'c, C: CounterStore, S: ScriptStore>(
     name: &str,
     config: &'c LimiterConfig,
-    counters: &S,
+    keeper: &Keeper<'_, C, S>,
     deed: Deed,
     tell: impl AsyncFnOnce(&[Event]) -> bool,
 ) -> Result<Reply<'c>, Cause<'c>> {
     let Named { limit, checks } = named(name, config)?;
     let at_ms = deed.at_ms;
-    let before = quota::inspect(counters, at_ms, &checks).await.map_err(Cause::StoreFailed)?;
-    quota::reset(counters, at_ms, &checks).await.map_err(Cause::StoreFailed)?;
-    let after = quota::inspect(counters, at_ms, &checks).await.map_err(Cause::StoreFailed)?;
+    let before = keeper.inspect(at_ms, &checks).await.map_err(Cause::StoreFailed)?;
+    keeper.reset(at_ms, &checks).await.map_err(Cause::StoreFailed)?;
+    let after = keeper.inspect(at_ms, &checks).await.map_err(Cause::StoreFailed)?;
     let event = |(demand, standing): (&Demand<'_>, &Standing<'_>)| {
         events::reset(limit, &demand.counter, &deed.id, deed.address.clone(), standing.used, at_ms)
     };

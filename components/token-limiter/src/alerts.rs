@@ -1,13 +1,14 @@
 //! What of the limits' events becomes a line of the log, and what of it the usage logger hears.
 
 use crate::events::{self, Asked};
+use crate::keeper::Keeper;
 use contracts::Event;
 use gateway_config::LimiterConfig;
-use quota::{Admission, Alert, CounterStore, StoreError, Stretch, bounds, latch};
+use quota::{Admission, Alert, CounterStore, ScriptStore, StoreError, Stretch};
 
 /// Thresholds that are reached for the first time in their window, and a line for the log; neither when none is.
-pub async fn tell<S: CounterStore>(
-    counters: &S,
+pub async fn tell<C: CounterStore, S: ScriptStore>(
+    keeper: &Keeper<'_, C, S>,
     config: &LimiterConfig,
     alerts: &[Alert<'_>],
     asked: &Asked,
@@ -16,7 +17,7 @@ pub async fn tell<S: CounterStore>(
     let (mut told, mut lines) = (Vec::new(), Vec::new());
     for alert in alerts {
         let Alert { limit, slot, permille, used, size } = alert;
-        match first(counters, config, alert).await {
+        match first(keeper, config, alert, now_ms).await {
             Ok(None) => {}
             Ok(Some(window)) => {
                 let kind = slot.counter.kind();
@@ -33,16 +34,17 @@ pub async fn tell<S: CounterStore>(
 }
 
 /// Its window, if the alert is now to be told.
-async fn first<S: CounterStore>(
-    counters: &S,
+async fn first<C: CounterStore, S: ScriptStore>(
+    keeper: &Keeper<'_, C, S>,
     config: &LimiterConfig,
     alert: &Alert<'_>,
+    now_ms: u64,
 ) -> Result<Option<Stretch>, StoreError> {
-    if !latch(counters, alert).await? {
+    if !keeper.latch(alert, now_ms).await? {
         return Ok(None);
     }
     // It is told whether or not its window can be found out.
-    let window = bounds(counters, config, &alert.slot).await.ok().flatten();
+    let window = keeper.bounds(config, &alert.slot).await.ok().flatten();
     Ok(Some(window.unwrap_or(Stretch { start_ms: 0, end_ms: 0 })))
 }
 

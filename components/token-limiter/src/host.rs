@@ -2,13 +2,16 @@
 
 mod counters;
 mod later;
+mod redis;
 
 pub use counters::Counters;
 pub use later::{alert_later, sweep_later, tell};
+pub use redis::Redis;
 
 use crate::error::Cause;
+use crate::keeper::Keeper;
 use futures::future::{Either, select};
-use gateway_config::{LimiterConfig, Problems};
+use gateway_config::{CounterStore, LimiterConfig, Problems};
 use spin_sdk::time::sleep;
 use spin_sdk::variables;
 use spin_sdk::wasip3::random::random::get_random_u64;
@@ -30,6 +33,23 @@ pub async fn config() -> Result<&'static LimiterConfig, Cause<'static>> {
         }
     };
     config.as_ref().map_err(Cause::Configuration)
+}
+
+/// Both stores; neither is opened before it is used.
+pub fn stores() -> (Counters, Redis) {
+    (Counters::new(), Redis)
+}
+
+/// The one of them that the document names.
+pub fn keeper<'s>(
+    config: &LimiterConfig,
+    counters: &'s Counters,
+    scripts: &'s Redis,
+) -> Keeper<'s, Counters, Redis> {
+    match config.store {
+        CounterStore::KeyValue => Keeper::Counters(counters),
+        CounterStore::Redis => Keeper::Scripts(scripts),
+    }
 }
 
 /// The operator's token, read for each request so that a changed one counts at once; empty: no operator.

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod facts;
 mod host;
+mod keeper;
 mod reply;
 mod reserve;
 mod settle;
@@ -50,11 +51,10 @@ impl Guest for TokenLimiter {
 }
 
 async fn answer(call: Call, headers: &HeaderMap) -> Result<Reply<'static>, Cause<'static>> {
-    let counters = host::Counters::new();
     let target = call.path_and_query();
     let path = target.split('?').next().unwrap_or_default();
     if let Some(page) = Page::at(path) {
-        return operate(page, &call, &counters).await;
+        return operate(page, &call).await;
     }
     match (call.method(), path) {
         (Method::POST, RESERVE_PATH) => {
@@ -62,11 +62,15 @@ async fn answer(call: Call, headers: &HeaderMap) -> Result<Reply<'static>, Cause
             let mut headers = headers.clone();
             headers.extend(call.headers.named(&facts::counted_headers(config)));
             let (_, body) = call.split();
-            reserve::reserve(&headers, body.into_frames(), config, &counters, host::now_ms, host::pause).await
+            let (counters, scripts) = host::stores();
+            let keeper = host::keeper(config, &counters, &scripts);
+            reserve::reserve(&headers, body.into_frames(), config, &keeper, host::now_ms, host::pause).await
         }
         (Method::POST, SETTLE_PATH) => {
             let (_, body) = call.split();
-            settle::settle(body.into_frames(), host::config().await?, &counters).await
+            let config = host::config().await?;
+            let (counters, scripts) = host::stores();
+            settle::settle(body.into_frames(), config, &host::keeper(config, &counters, &scripts)).await
         }
         (_, RESERVE_PATH | SETTLE_PATH) => Err(Cause::MethodNotAllowed { allow: "POST" }),
         (_, path) => Err(Cause::NotFound { path: path.to_owned() }),
@@ -74,24 +78,22 @@ async fn answer(call: Call, headers: &HeaderMap) -> Result<Reply<'static>, Cause
 }
 
 /// The operator's pages, which alone are public.
-async fn operate(
-    page: Page<'_>,
-    call: &Call,
-    counters: &host::Counters,
-) -> Result<Reply<'static>, Cause<'static>> {
+async fn operate(page: Page<'_>, call: &Call) -> Result<Reply<'static>, Cause<'static>> {
     if call.method().as_str() != page.method() {
         return Err(Cause::MethodNotAllowed { allow: page.method() });
     }
     let headers = call.headers.named(&admin::HEADERS);
     door::check_admin_token(&headers, &host::admin_token().await?).map_err(Cause::NoOperator)?;
     let config = host::config().await?;
+    let (counters, scripts) = host::stores();
+    let keeper = host::keeper(config, &counters, &scripts);
     match page {
         Page::Rules => Ok(admin::rules(config)),
-        Page::Counter(name) => admin::counter(name, config, counters, host::now_ms()).await,
+        Page::Counter(name) => admin::counter(name, config, &keeper, host::now_ms()).await,
         Page::Reset(name) => {
             let address = door::client_ip(&headers).map(|ip| ip.to_string()).unwrap_or_default();
             let deed = Deed { id: host::random_id(), address, at_ms: host::now_ms() };
-            admin::reset(name, config, counters, deed, async |events| host::tell(events).await).await
+            admin::reset(name, config, &keeper, deed, async |events| host::tell(events).await).await
         }
     }
 }

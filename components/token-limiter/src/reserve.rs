@@ -3,13 +3,14 @@
 use crate::alerts;
 use crate::error::Cause;
 use crate::facts::Facts;
+use crate::keeper::Keeper;
 use crate::reply::Reply;
 use bounded_body::ReadError;
 use bytes::Bytes;
 use contracts::headers;
 use gateway_config::{LimiterConfig, OnStoreError};
 use http::{HeaderMap, HeaderName};
-use quota::{CounterStore, Demands, Outcome, ReadFirst, RequestSize};
+use quota::{CounterStore, Demands, Outcome, ReadFirst, RequestSize, ScriptStore};
 use std::fmt::Display;
 use tokens::{ChatRequestView, InvalidRequest, count_prompt};
 
@@ -38,17 +39,18 @@ const UNCOUNTED: HeaderName = HeaderName::from_static("x-tollgate-uncounted");
 static READ_FIRST: ReadFirst = ReadFirst::new();
 
 /// Admits a request or says why not. `pause` lets the instance's other requests run while a long prompt is counted.
-pub async fn reserve<'c, B, S>(
+pub async fn reserve<'c, B, C, S>(
     headers: &HeaderMap,
     body: B,
     config: &'c LimiterConfig,
-    counters: &S,
+    keeper: &Keeper<'_, C, S>,
     clock: impl Fn() -> u64,
     pause: impl AsyncFnMut(),
 ) -> Result<Reply<'c>, Cause<'c>>
 where
     B: http_body::Body<Data = Bytes, Error: Display>,
-    S: CounterStore,
+    C: CounterStore,
+    S: ScriptStore,
 {
     if config.limits.is_empty() {
         return Ok(Reply::no_content());
@@ -59,7 +61,7 @@ where
     let size = size(facts.counted_as(), &body, pause).await.map_err(Cause::InvalidRequest)?;
     let Demands { mut demands, estimate } = quota::demands(config, &subject, size);
     READ_FIRST.mark(&mut demands, clock());
-    let outcome = quota::reserve(counters, &clock, &demands).await;
+    let outcome = keeper.reserve(&clock, &demands).await;
     if let Ok(outcome) = &outcome {
         READ_FIRST.learn(outcome, clock());
     }

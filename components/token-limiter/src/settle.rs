@@ -1,12 +1,13 @@
 //! `POST /settle`: a batch of corrections.
 
 use crate::error::Cause;
+use crate::keeper::Keeper;
 use crate::reply::Reply;
 use crate::reserve::unreadable;
 use bytes::Bytes;
 use contracts::limiter::{MAX_BATCH, SettleBatch, SettleOutcome, SettledUsage, Settlement};
 use gateway_config::LimiterConfig;
-use quota::{CounterStore, Taken, Usage, corrections};
+use quota::{CounterStore, ScriptStore, Taken, Usage, corrections};
 use std::fmt::Display;
 
 /// A full batch of reservations under 64 limits with the longest names takes 3 MB.
@@ -15,14 +16,15 @@ const MAX_BATCH_BYTES: usize = 4 << 20;
 /// Corrects the counters of a batch of reservations.
 ///
 /// Every alert of a batch is of some request in it, but which one is not known.
-pub async fn settle<'c, B, S>(
+pub async fn settle<'c, B, C, S>(
     body: B,
     config: &'c LimiterConfig,
-    counters: &S,
+    keeper: &Keeper<'_, C, S>,
 ) -> Result<Reply<'c>, Cause<'static>>
 where
     B: http_body::Body<Data = Bytes, Error: Display>,
-    S: CounterStore,
+    C: CounterStore,
+    S: ScriptStore,
 {
     let body = bounded_body::read(body, MAX_BATCH_BYTES).await.map_err(unreadable)?;
     let batch: SettleBatch = serde_json::from_slice(&body)
@@ -34,7 +36,7 @@ where
     }
     let (corrections, rejected) = corrections(config, batch.settlements.iter().map(settlement));
     // A failure says more than a rejection does: it decides the answer if both happen.
-    let alerts = quota::settle(counters, config, &corrections).await.map_err(Cause::Unsettled)?;
+    let alerts = keeper.settle(config, &corrections).await.map_err(Cause::Unsettled)?;
     if !rejected.is_empty() {
         return Err(Cause::Rejected { rejected, settlements });
     }

@@ -3,6 +3,7 @@
 use crate::admin::{self, Deed, Page};
 use crate::error::Cause;
 use crate::events::Asked;
+use crate::keeper::Keeper;
 use crate::reply::Reply;
 use crate::{alerts, reserve, settle};
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use futures::executor::block_on;
 use gateway_config::{LimiterConfig, OnStoreError};
 use http::{HeaderMap, HeaderValue};
 use http_body_util::Full;
-use quota::{CounterStore, StoreError};
+use quota::{CounterStore, ScriptStore, StoreError};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -59,6 +60,19 @@ impl CounterStore for Memory {
     }
 }
 
+/// No test here runs scripts: those of `quota` do, on a real Redis.
+struct NoScripts;
+
+impl ScriptStore for NoScripts {
+    async fn eval(&self, _: &str, _: &[String], _: &[String]) -> Result<Vec<i64>, StoreError> {
+        Err(StoreError { operation: "run a script", reason: "there is nobody to run it".to_owned() })
+    }
+}
+
+fn kept(memory: &Memory) -> Keeper<'_, Memory, NoScripts> {
+    Keeper::Counters(memory)
+}
+
 /// Rules, and what follows them in a document.
 fn config(rules: &[(&str, &str)], rest: &str) -> LimiterConfig {
     let rule = |(name, rule): &(&str, &str)| format!("[[limits]]\nname = \"{name}\"\n{rule}\n");
@@ -79,14 +93,14 @@ fn ask<'c>(memory: &Memory, config: &'c LimiterConfig, body: &str) -> Reply<'c> 
         facts.insert(name, HeaderValue::from_static(value));
     }
     let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
-    let reply = block_on(reserve::reserve(&facts, body, config, memory, || NOW_MS, async || {}));
+    let reply = block_on(reserve::reserve(&facts, body, config, &kept(memory), || NOW_MS, async || {}));
     reply.unwrap_or_else(|cause| Reply::from(&cause))
 }
 
 fn correct(memory: &Memory, body: &str) -> Reply<'static> {
     let config = Box::leak(Box::new(all("tokens_per_minute = 1")));
     let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
-    block_on(settle::settle(body, config, memory)).unwrap_or_else(|cause| Reply::from(&cause))
+    block_on(settle::settle(body, config, &kept(memory))).unwrap_or_else(|cause| Reply::from(&cause))
 }
 
 /// Status, the headers as `name: value` lines in the order of their names, and the body.
@@ -213,7 +227,7 @@ fn a_rule_that_observes_refuses_nothing_and_says_so_in_the_log() {
 /// What a reply leaves to be told.
 fn told(memory: &Memory, config: &LimiterConfig, reply: &Reply<'_>) -> (Vec<Event>, Option<String>) {
     let asked = Asked { request_id: "r".to_owned(), team: "acme".to_owned() };
-    block_on(alerts::tell(memory, config, &reply.alerts, &asked, NOW_MS))
+    block_on(alerts::tell(&kept(memory), config, &reply.alerts, &asked, NOW_MS))
 }
 
 #[test]
@@ -271,7 +285,7 @@ fn use_beyond_the_reservation_is_told_when_it_is_settled() {
     let body = format!(
         r#"{{"settlements":[{{"reservation":"{reservation}","outcome":"used","usage":{{"prompt_tokens":700}}}}]}}"#
     );
-    let reply = block_on(settle::settle(Full::new(Bytes::from(body)), &config, &memory)).unwrap();
+    let reply = block_on(settle::settle(Full::new(Bytes::from(body)), &config, &kept(&memory))).unwrap();
     let (events, _) = told(&memory, &config, &reply);
     assert_eq!(events.len(), 1, "{events:?}");
 }
@@ -292,8 +306,8 @@ fn a_path_of_the_operators_pages_names_a_page_and_a_counter() {
 }
 
 fn stands(memory: &Memory, config: &LimiterConfig, name: &str) -> (u16, serde_json::Value) {
-    let reply =
-        block_on(admin::counter(name, config, memory, NOW_MS)).unwrap_or_else(|cause| Reply::from(&cause));
+    let reply = block_on(admin::counter(name, config, &kept(memory), NOW_MS))
+        .unwrap_or_else(|cause| Reply::from(&cause));
     (reply.status.as_u16(), serde_json::from_slice(&reply.body).unwrap())
 }
 
@@ -350,7 +364,7 @@ fn a_reset_makes_room_and_is_audited() {
         told.extend(events.to_vec());
         true
     };
-    let reply = block_on(admin::reset("all", &config, &memory, deed(), tell)).unwrap();
+    let reply = block_on(admin::reset("all", &config, &kept(&memory), deed(), tell)).unwrap();
     let log = "audit reset limit=all counter= by=admin address=10.0.0.9 before mt=500 mn=1 recorded=true";
     assert_eq!(reply.log.as_deref(), Some(log));
     let state: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
@@ -367,9 +381,11 @@ fn a_reset_makes_room_and_is_audited() {
     );
     assert_eq!(ask(&memory, &config, HELLO).status, 204, "there is room again");
 
-    let unheard = block_on(admin::reset("all", &config, &memory, deed(), async |_: &[Event]| false)).unwrap();
+    let unheard =
+        block_on(admin::reset("all", &config, &kept(&memory), deed(), async |_: &[Event]| false)).unwrap();
     assert!(unheard.log.unwrap().ends_with("recorded=false"), "a deed is logged all the same");
-    let nobody = block_on(admin::reset("x", &config, &memory, deed(), async |_: &[Event]| panic!("told")));
+    let nobody =
+        block_on(admin::reset("x", &config, &kept(&memory), deed(), async |_: &[Event]| panic!("told")));
     assert!(matches!(nobody, Err(Cause::UnknownCounter { .. })));
 }
 
@@ -385,8 +401,14 @@ fn the_upstream_models_tokenizer_counts() {
         let text = "Ünïcödé wörds, 1234567890, ".repeat(20);
         let body = format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}]}}"#);
         let body = Full::new(Bytes::from(body));
-        let reply =
-            block_on(reserve::reserve(&facts, body, &config, &Memory::default(), || NOW_MS, async || {}));
+        let reply = block_on(reserve::reserve(
+            &facts,
+            body,
+            &config,
+            &kept(&Memory::default()),
+            || NOW_MS,
+            async || {},
+        ));
         reply.unwrap().headers[headers::PROMPT_TOKENS].to_str().unwrap().parse::<u64>().unwrap()
     };
     assert_ne!(prompt(Some("gpt-4o")), prompt(Some("gpt-4")), "they count differently");
@@ -408,7 +430,7 @@ fn the_user_and_the_clients_headers_have_counters_of_their_own() {
             &facts,
             Full::new(Bytes::from(body)),
             &config,
-            &Memory::default(),
+            &kept(&Memory::default()),
             || NOW_MS,
             async || {},
         ));

@@ -48,8 +48,8 @@ pub use deployments::{Deployment, PrefillStyle};
 pub use fallbacks::{ErrorClass, Fallback};
 pub use health_check::HealthCheck;
 pub use limits::{
-    Check, CostTable, CounterPart, Limit, LimitHeaders, LimiterConfig, Matches, Measure, Mode, OnStoreError,
-    Period, Weights, Window, Zone,
+    Check, CostTable, CounterPart, CounterStore, Limit, LimitHeaders, LimiterConfig, Matches, Measure, Mode,
+    OnStoreError, Period, Weights, Window, Zone,
 };
 pub use models::Model;
 pub use pricing::{Price, Pricing};

@@ -2,7 +2,7 @@
 
 use crate::calendar::{Stretch, stretch};
 use crate::counter::Slot;
-use crate::kind::Kind;
+use crate::kind::{Kind, Span};
 use crate::rolling;
 use crate::store::{CounterStore, StoreError};
 use crate::window::{MINUTE_MS, bucket_ms};
@@ -18,21 +18,30 @@ pub async fn bounds<S: CounterStore>(
     config: &LimiterConfig,
     slot: &Slot,
 ) -> Result<Option<Stretch>, StoreError> {
-    let limit = config.limit(slot.counter.limit());
-    let mut checks = limit.iter().flat_map(|limit| &limit.checks);
-    let Some(check) = checks.find(|check| Kind::of(check) == slot.counter.kind()) else { return Ok(None) };
+    let rolls_from_ms = match slot.counter.kind().span {
+        Span::Rolling => rolling::start_ms(store, &slot.counter.from_key(), slot.window).await?,
+        Span::Minute | Span::Calendar | Span::Lease => None,
+    };
+    Ok(as_configured(config, slot, rolls_from_ms))
+}
+
+/// The same on a store that runs scripts, where a rolling window is called by its start.
+pub fn bounds_by_script(config: &LimiterConfig, slot: &Slot) -> Option<Stretch> {
+    as_configured(config, slot, Some(slot.window))
+}
+
+fn as_configured(config: &LimiterConfig, slot: &Slot, rolls_from_ms: Option<u64>) -> Option<Stretch> {
+    let mut checks = config.limit(slot.counter.limit())?.checks.iter();
+    let check = checks.find(|check| Kind::of(check) == slot.counter.kind())?;
     let from =
         |start_ms: u64, length_ms: u64| Stretch { start_ms, end_ms: start_ms.saturating_add(length_ms) };
-    Ok(match &check.window {
+    match &check.window {
         Window::SlidingMinute => Some(from(slot.window.saturating_mul(MINUTE_MS), MINUTE_MS)),
         Window::Calendar(period, zone) => stretch(*period, zone, slot.window.saturating_mul(1_000)),
-        Window::Rolling(period) => {
-            let start_ms = rolling::start_ms(store, &slot.counter.from_key(), slot.window).await?;
-            start_ms.map(|start_ms| from(start_ms, period.rolling_ms()))
-        }
+        Window::Rolling(period) => rolls_from_ms.map(|start_ms| from(start_ms, period.rolling_ms())),
         Window::Lease { lease_s } => {
             let bucket_ms = bucket_ms(*lease_s);
             Some(from(slot.window.saturating_mul(bucket_ms), bucket_ms))
         }
-    })
+    }
 }

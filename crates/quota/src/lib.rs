@@ -40,7 +40,7 @@ mod sweep;
 mod window;
 
 pub use alerts::{Alert, latch};
-pub use bounds::bounds;
+pub use bounds::{bounds, bounds_by_script};
 pub use calendar::{Stretch, stretch};
 pub use counter::{Counter, Fate, KEY_PREFIX, Slot, fate, is_expired, is_superseded};
 pub use demand::{Demand, Demands, counters, counters_shown, demands};

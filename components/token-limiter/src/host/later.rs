@@ -1,11 +1,12 @@
 //! What follows an answer: alerts are told, old keys are deleted.
 
-use super::{Counters, config, log, now_ms, within};
+use super::{Counters, config, keeper, log, now_ms, stores, within};
 use crate::alerts;
 use crate::events::Asked;
 use contracts::Event;
 use contracts::event::EVENTS_PATH;
 use contracts::origins::USAGE_LOGGER;
+use gateway_config::CounterStore;
 use http::{HeaderMap, HeaderValue, header};
 use quota::Alert;
 use raw_http::Request;
@@ -20,7 +21,9 @@ use std::time::Duration;
 pub fn alert_later(alerts: Vec<Alert<'static>>, asked: Asked) {
     spawn(async move {
         let Ok(config) = config().await else { return };
-        let (events, line) = alerts::tell(&Counters::new(), config, &alerts, &asked, now_ms()).await;
+        let (counters, scripts) = stores();
+        let keeper = keeper(config, &counters, &scripts);
+        let (events, line) = alerts::tell(&keeper, config, &alerts, &asked, now_ms()).await;
         if let Some(line) = line {
             log(&asked.request_id, &line);
         }
@@ -86,9 +89,11 @@ pub fn sweep_later() {
     spawn(async move {
         // First the answer goes out: listing the keys keeps the instance busy.
         sleep(SWEEP_AFTER).await;
-        // Without limits there are no keys.
-        let has_limits = config().await.is_ok_and(|config| !config.limits.is_empty());
-        if !has_limits {
+        // Without limits there are no keys, and Redis expires its own.
+        let has_keys = config()
+            .await
+            .is_ok_and(|config| !config.limits.is_empty() && config.store == CounterStore::KeyValue);
+        if !has_keys {
             return;
         }
         match quota::sweep(&Counters::new(), now_ms).await {

@@ -26,7 +26,7 @@ use crate::document::{Document, Report};
 use crate::fields::{Fields, unknown_name};
 
 /// Keys of `[limiter]`.
-pub(crate) const LIMITER_KEYS: &[&str] = &["completion_reserve", "on_store_error", "headers"];
+pub(crate) const LIMITER_KEYS: &[&str] = &["completion_reserve", "on_store_error", "headers", "store"];
 
 const RESERVE_MAX: u64 = 1_000_000;
 const RESERVE_DEFAULT: u64 = 1_024;
@@ -40,6 +40,8 @@ pub struct LimiterConfig {
     pub completion_reserve: u64,
     /// What happens when the counters cannot be reached.
     pub on_store_error: OnStoreError,
+    /// Where the counters are.
+    pub store: CounterStore,
     /// What the headers for the client are called.
     pub headers: LimitHeaders,
     /// What tokens cost; empty unless a rule limits money.
@@ -56,12 +58,23 @@ pub enum OnStoreError {
     Allow,
 }
 
+/// Where the counters are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CounterStore {
+    /// In the platform's key-value store: `key_value`.
+    #[default]
+    KeyValue,
+    /// In a Redis that the limiter reaches by itself: `redis`.
+    Redis,
+}
+
 impl Default for LimiterConfig {
     fn default() -> Self {
         LimiterConfig {
             limits: Vec::new(),
             completion_reserve: RESERVE_DEFAULT,
             on_store_error: OnStoreError::default(),
+            store: CounterStore::default(),
             headers: LimitHeaders::default(),
             costs: CostTable::default(),
         }
@@ -121,9 +134,21 @@ pub(crate) fn read(root: &Fields<'_, '_>) -> LimiterConfig {
         let reserve = table.integer("completion_reserve", 1..=RESERVE_MAX);
         config.completion_reserve = reserve.unwrap_or(RESERVE_DEFAULT);
         config.on_store_error = read_on_store_error(&table).unwrap_or_default();
+        config.store = read_store(&table).unwrap_or_default();
         config.headers = headers::read(&table);
     }
     config
+}
+
+fn read_store(fields: &Fields<'_, '_>) -> Option<CounterStore> {
+    match fields.text("store")? {
+        "key_value" => Some(CounterStore::KeyValue),
+        "redis" => Some(CounterStore::Redis),
+        other => {
+            fields.refuse("store", unknown_name(other, "a store", ["key_value", "redis"]));
+            None
+        }
+    }
 }
 
 fn read_on_store_error(fields: &Fields<'_, '_>) -> Option<OnStoreError> {

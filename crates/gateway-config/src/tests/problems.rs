@@ -82,6 +82,7 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "limiter.on_store_error",
         "did you mean \"allow\"?",
     ),
+    ("store = \"redis\"", "store = \"radis\"", "limiter.store", "did you mean \"redis\"?"),
     (
         "tokens_per_minute = 50_000",
         "tokens_per_minute = 0",
@@ -502,8 +503,8 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "write 0 for what costs nothing",
     ),
     // Syntax
-    ("ttl_s = 60", "ttl_s = ", "gateway", "line 175, column 9: not TOML: "),
-    ("ttl_s = 60", "ttl_s = 60\nttl_s = 61", "gateway", "line 176, column 1: not TOML: duplicate key"),
+    ("ttl_s = 60", "ttl_s = ", "gateway", "line 176, column 9: not TOML: "),
+    ("ttl_s = 60", "ttl_s = 60\nttl_s = 61", "gateway", "line 177, column 1: not TOML: duplicate key"),
 ];
 
 #[test]

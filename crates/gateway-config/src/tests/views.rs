@@ -210,6 +210,8 @@ fn the_limiter_sees_limits() {
     let config = LimiterConfig::parse(FULL).unwrap();
     assert_eq!(config.completion_reserve, 2_048);
     assert_eq!(config.on_store_error, OnStoreError::Allow);
+    assert_eq!(config.store, CounterStore::Redis);
+    assert_eq!(LimiterConfig::default().store, CounterStore::KeyValue);
     assert_eq!(config.headers.limit_tokens, "x-quota-limit");
     assert_eq!(LimiterConfig::default().headers.limit_tokens, "x-ratelimit-limit-tokens");
     let limit = |name| config.limit(name).unwrap();

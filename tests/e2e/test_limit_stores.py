@@ -1,0 +1,152 @@
+"""One set of counters for several replicas: a key-value store on Redis, and Redis by itself, which runs scripts."""
+
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from support import servers
+from support.gateway import KEY, digest
+
+LIMIT = 20_000
+REPLICAS = 3
+# What each asks for and takes, prompt apart: small and large ones, so that refusals of large ones leave room for small ones.
+SIZES = [1_500, 900, 400, 120]
+
+
+def document(mock, store):
+    return f"""
+[[backends]]
+id = "mock"
+base_url = "{mock.url}/v1"
+api_key = {{ secret = "mock" }}
+[[models]]
+name = "*"
+[[models.deployments]]
+backend = "mock"
+[[consumers]]
+id = "tester"
+team = "tests"
+keys_sha256 = ["{digest(KEY)}"]
+[[limits]]
+name = "everybody"
+counter_key = []
+token_quota = {LIMIT}
+period = "day"
+alert_at = [0.5]
+[[limits]]
+name = "each-team"
+counter_key = ["team"]
+tokens_per_minute = {10 * LIMIT}
+requests_per_minute = 10_000
+[[limits]]
+name = "each-user"
+counter_key = ["user"]
+request_quota = 10_000
+period = "hour"
+window = "rolling"
+max_parallel = 1_000
+[limiter]
+store = "{store}"
+"""
+
+
+@pytest.fixture
+def replicas(new_gateway, mock, tmp_path):
+    """Three gateways on one Redis, the way that the test's store says."""
+    redis = servers.start_redis(tmp_path)
+
+    def start(store):
+        key_value = f'[key_value_store.default]\ntype = "redis"\nurl = "{redis.url}"\n'
+        options = {
+            "key_value": {"runtime_config": key_value},
+            "redis": {"variables": {"limiter_redis": redis.url}},
+        }[store]
+        return redis, [new_gateway(document=document(mock, store), **options) for _ in range(REPLICAS)]
+
+    yield start
+    redis.stop()
+
+
+@pytest.mark.parametrize("store", ["key_value", "redis"])
+def test_three_replicas_never_give_a_token_too_many_and_leave_no_room_unused(replicas, store):
+    _, gateways = replicas(store)
+
+    def ask(i):
+        size = SIZES[i % len(SIZES)]
+        body = {
+            "model": f"mock+slow=100ms+tokens={size}",
+            "messages": [{"role": "user", "content": f"{store} {i}"}],
+            "max_tokens": size,
+            "user": f"user-{i % 7}",
+        }
+        url = f"{gateways[i % REPLICAS].url}/v1/chat/completions"
+        answer = httpx.post(url, json=body, headers={"authorization": f"Bearer {KEY}"}, timeout=60)
+        return size, answer
+
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(ask, range(120)))
+    statuses = {answer.status_code for _, answer in answers}
+    assert statuses == {200, 429}, statuses
+    used = sum(answer.json()["usage"]["total_tokens"] for _, answer in answers if answer.status_code == 200)
+    assert used <= LIMIT, "tokens admitted beyond the limit"
+
+    def stands():
+        answer = gateways[0].admin.get("/admin/limits/everybody")
+        assert answer.status_code == 200, answer.text
+        return answer.json()["amounts"][0]["used"]
+
+    deadline = time.monotonic() + 10
+    while stands() != used:
+        assert time.monotonic() < deadline, f"{stands()} counted, {used} used: the counter is not exact"
+        time.sleep(0.1)
+    # Whoever was refused would not fit now either, except by the few tokens by which prompts were estimated too high.
+    smallest = min(size for size, answer in answers if answer.status_code == 429)
+    assert LIMIT - used < smallest + 50, f"{LIMIT - used} tokens are left, and {smallest} were refused"
+    alerts = [e for g in gateways for e in g.admin.get("/admin/events").json()["events"] if e["kind"] == "alert"]
+    assert len(alerts) == 1, "once for all replicas"
+
+
+def test_redis_by_itself_counts_shows_resets_and_expires(replicas):
+    redis, (gateway, *_) = replicas("redis")
+    answer = gateway.chat(text="by script", user="jane")
+    assert answer.status_code == 200, answer.text
+    gateway.record_of(answer)
+    state = gateway.admin.get("/admin/limits/each-user:jane").json()
+    assert [amount["used"] for amount in state["amounts"]] == [1, 0]
+    assert gateway.admin.post("/admin/limits/each-user:jane/reset").json()["recorded"] is True
+    state = gateway.admin.get("/admin/limits/each-user:jane").json()
+    assert [amount["used"] for amount in state["amounts"]] == [0, 0]
+    assert gateway.chat(text="by script again", user="jane").status_code == 200
+
+
+def test_a_redis_that_is_gone_refuses_and_one_that_forgot_its_scripts_is_told_them_again(replicas):
+    redis, (gateway, *_) = replicas("redis")
+    assert gateway.chat(text="before").status_code == 200
+    flush_scripts(redis.url)
+    assert gateway.chat(text="after a flush").status_code == 200
+    redis.stop()
+    answer = gateway.chat(text="gone")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "limiter_unavailable"), answer.text
+    assert "on_store_error=deny, refused" in gateway.server.log()
+
+
+def test_a_redis_that_wants_a_password_gets_it_and_nobody_reads_it(new_gateway, mock, tmp_path):
+    redis = servers.start_redis(tmp_path, password="p:w/ä@d")
+    try:
+        variables = {"limiter_redis": redis.url, "limiter_redis_password": "default:p:w/ä@d"}
+        gateway = new_gateway(document=document(mock, "redis"), variables=variables)
+        assert gateway.chat(text="secret").status_code == 200
+        gateway = new_gateway(document=document(mock, "redis"), variables={**variables, "limiter_redis_password": "no"})
+        assert gateway.chat(text="secret").status_code == 503
+        assert "p:w" not in gateway.server.log() and "p%3Aw" not in gateway.server.log()
+    finally:
+        redis.stop()
+
+
+def flush_scripts(url):
+    host, port = url.removeprefix("redis://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"SCRIPT FLUSH\r\n")
+        assert connection.recv(64) == b"+OK\r\n"
