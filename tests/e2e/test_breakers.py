@@ -1,6 +1,7 @@
 """Circuit breakers: when a deployment is left alone, for how long, and who asks it again."""
 
 import asyncio
+import signal
 import time
 
 import httpx
@@ -107,6 +108,14 @@ def gateway(mock, tmp_path_factory):
     running.stop()
 
 
+@pytest.fixture(scope="module")
+def alone(mock, tmp_path_factory):
+    """A gateway that is asked one thing at a time, and so has one instance: others would learn of an opening a moment later."""
+    running = Gateway(tmp_path_factory.mktemp("gateway"), mock, document=document(mock, pools()))
+    yield running
+    running.stop()
+
+
 def ask(gateway, model, unique, number):
     """One of several requests of a test, each with a text of its own."""
     return gateway.chat(model, f"{unique} {number}", headers={"x-mock-id": unique})
@@ -158,7 +167,9 @@ def test_timeouts_and_answers_that_break_off_count(gateway, unique, model, first
     assert asked(gateway, f"{unique} 1") == ["mock-else"] and asked(gateway, unique).count(first) == 1
 
 
-def test_one_request_at_a_time_asks_whether_it_is_well(gateway, unique):
+def test_one_request_at_a_time_asks_whether_it_is_well(new_gateway, mock, unique):
+    # Of its own: many requests at once have instances begin, which would learn of other tests' openings a moment later.
+    gateway = new_gateway(document=document(mock, POOLS))
     first = ask(gateway, "probed", unique, "first")
     assert first.status_code == 200 and first.headers["x-tollgate-attempts"] == "2"
     time.sleep(1.2)
@@ -192,19 +203,19 @@ def test_a_probe_that_fails_leaves_it_open_for_as_long_again(gateway, unique):
 
 
 @pytest.mark.parametrize("i", range(len(COOLING)), ids=COOLING)
-def test_nobody_is_asked_before_the_time_that_it_named(gateway, unique, i):
-    assert ask(gateway, f"cooling-{i}", unique, 0).status_code == 429
+def test_nobody_is_asked_before_the_time_that_it_named(alone, unique, i):
+    assert ask(alone, f"cooling-{i}", unique, 0).status_code == 429
     refused_at = time.monotonic()
     for n in range(1, 6):
-        response = ask(gateway, f"cooling-{i}", unique, n)
+        response = ask(alone, f"cooling-{i}", unique, n)
         assert 1 <= is_left_alone(response) <= 3
         assert route_of(response)["skipped"].endswith(":cooling")
-    assert len(gateway.received(unique)) == 1
+    assert len(alone.received(unique)) == 1
     time.sleep(max(0, refused_at + 1.3 - time.monotonic()))
-    is_left_alone(ask(gateway, f"cooling-{i}", unique, 6))
+    is_left_alone(ask(alone, f"cooling-{i}", unique, 6))
     time.sleep(max(0, refused_at + 3.2 - time.monotonic()))
-    assert ask(gateway, f"cooling-{i}", unique, 7).status_code == 429
-    assert len(gateway.received(unique)) == 2
+    assert ask(alone, f"cooling-{i}", unique, 7).status_code == 429
+    assert len(alone.received(unique)) == 2
 
 
 # Trap 29: of two times that were named, the later holds.
@@ -260,4 +271,25 @@ def test_replicas_that_share_a_store_share_what_they_know(new_gateway, mock, uni
         time.sleep(3.2)
         assert [ask(gateway, "shared", unique, i).status_code for i, gateway in ((2, one), (3, two))] == [200, 200]
     finally:
+        redis.stop()
+
+
+def test_a_store_that_hangs_costs_a_moment_and_each_instance_goes_on_alone(new_gateway, mock, unique, tmp_path):
+    redis = servers.start_redis(tmp_path)
+    runtime = f'[key_value_store.default]\ntype = "redis"\nurl = "{redis.url}"\n'
+    gateway = new_gateway(document=document(mock, "[cache]\nenabled = false\n" + POOLS), runtime_config=runtime)
+    try:
+        assert ask(gateway, "else", unique, 0).status_code == 200
+        redis.process.send_signal(signal.SIGSTOP)
+        took = []
+        for model, status in [("else", 200), ("counted", 503), ("counted", 503), ("counted", 503), ("counted", 503), ("else", 200)]:
+            started = time.monotonic()
+            assert ask(gateway, model, unique, len(took) + 1).status_code == status
+            took.append(time.monotonic() - started)
+        assert max(took) < 1, took
+        assert asked(gateway, unique).count("mock-counted+flaky=3") == 3, "the fourth found it open"
+        time.sleep(1.2)
+        assert ask(gateway, "counted", unique, "probe").status_code == 200
+    finally:
+        redis.process.send_signal(signal.SIGCONT)
         redis.stop()

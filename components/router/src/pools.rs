@@ -44,21 +44,23 @@ fn breakers() -> &'static RefCell<Breakers> {
 
 /// How long a request waits for what other instances know, or for telling them: a store that takes longer is as good as none.
 const STORE_WITHIN: Duration = Duration::from_millis(100);
+/// And for a probe: a claim that is given up halfway holds up the next ones.
+const CLAIM_WITHIN: Duration = Duration::from_millis(500);
 
 /// Reads what other instances know, at most once a second.
 pub async fn refresh() {
-    let store = Shared::default();
+    let store = Shared::within(STORE_WITHIN);
     tell("read", breaker::refresh(breakers(), &store, host::epoch_ms())).await;
 }
 
 /// Asks for the probe of a half-open deployment; `None` when somebody else has it.
 pub async fn claim_probe(id: DeploymentId, lease_ms: u64) -> Option<Probe> {
-    breaker::claim_probe(breakers(), &Shared::default(), id, lease_ms, host::epoch_ms).await
+    breaker::claim_probe(breakers(), &Shared::within(CLAIM_WITHIN), id, lease_ms, host::epoch_ms).await
 }
 
 /// Notes that a deployment has answered.
 pub async fn succeeded(id: DeploymentId, policy: &Breaker, probe: Option<Probe>) {
-    let store = Shared::default();
+    let store = Shared::within(STORE_WITHIN);
     tell("tell", breaker::succeeded(breakers(), &store, id, policy, probe, host::epoch_ms())).await;
 }
 
@@ -73,7 +75,7 @@ pub async fn broke_off(id: DeploymentId, policy: &Breaker) {
 }
 
 async fn note_failing(id: DeploymentId, policy: &Breaker, failing: Failing, probe: Option<Probe>) {
-    let store = Shared::default();
+    let store = Shared::within(STORE_WITHIN);
     tell("tell", breaker::failed(breakers(), &store, id, policy, failing, probe, host::epoch_ms())).await;
 }
 
@@ -103,17 +105,13 @@ pub fn due_for_check(
 
 /// Closes the breaker of a deployment that is well again.
 pub async fn recovered(id: DeploymentId, probe: Probe) {
-    let store = Shared::default();
+    let store = Shared::within(STORE_WITHIN);
     tell("tell", breaker::recovered(breakers(), &store, id, probe, host::epoch_ms())).await;
 }
 
 /// This instance goes on with what it knows; its operator should hear of it.
 async fn tell(what: &str, telling: impl Future<Output = breaker::Told>) {
-    let why = match host::within(STORE_WITHIN, telling).await {
-        Some(Ok(())) => return,
-        Some(Err(error)) => error.to_string(),
-        None => "the shared store takes too long".to_owned(),
-    };
+    let Err(why) = telling.await else { return };
     host::log(&format!("breakers are this instance's own for now; cannot {what} the others: {why}"));
 }
 
