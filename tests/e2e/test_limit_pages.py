@@ -129,12 +129,15 @@ def test_counters_that_nobody_looks_at_go_and_no_other(new_gateway, mock, tmp_pa
     path = state / "sqlite_key_value.db"
     minute = int(time.time()) // 60
     old = {f"tl:2:each:mt:consumer-{i}:{minute - 90 - i % 60}:{minute - 89 - i % 60}" for i in range(5_000)}
+    old.add(f"rt:1:deployment:failures.1.1:{minute - 3}")
     superseded = "tl:2:each:rn:consumer-1:6:~"
     kept = {
         f"tl:2:each:mt:consumer-1:{minute - 1}:{minute}",
         f"tl:2:each:cd:consumer-1:{minute * 60}:{minute + 43_200}",
         "tl:2:each:rn:consumer-1:7:~",
         "sc:other",
+        "rt:1:openings:never",
+        f"rt:1:deployment:failures.1.1:{minute + 1}",
     }
     with sqlite3.connect(path) as store:
         store.execute(KEY_VALUE)
@@ -156,4 +159,4 @@ def test_counters_that_nobody_looks_at_go_and_no_other(new_gateway, mock, tmp_pa
     eventually(lambda: len(keys() & (old | {superseded})), 0)
     assert kept <= keys(), "what is in use stays"
     assert "tl:2:each:rn:consumer-1:from:~" in keys()
-    eventually(lambda: "swept 5001 old keys" in gateway.server.log(), True)
+    eventually(lambda: "swept 5002 old keys" in gateway.server.log(), True)

@@ -42,15 +42,21 @@ pub trait Sweepable: CounterStore {
 
 /// Sweeps if it is time to and nobody else does; how many keys are gone, `None` when it was not ours to do.
 ///
+/// The listing costs more than all else, so others' keys go in the same sweep: those of which `is_expired` is true.
+///
 /// # Errors
 /// The store failed; what is left is the next sweep's.
-pub async fn sweep<S: Sweepable>(store: &S, now_ms: u64) -> Result<Option<usize>, StoreError> {
+pub async fn sweep<S: Sweepable>(
+    store: &S,
+    now_ms: u64,
+    is_expired: impl Fn(&str) -> bool,
+) -> Result<Option<usize>, StoreError> {
     let claim = format!("{CLAIM}{}", now_ms / EVERY_MS);
     if store.get(&claim).await? != 0 || store.increment(&claim, 1).await? != 1 {
         return Ok(None);
     }
     let listed = store.keys().await?;
-    let keys = listed.into_iter().filter(|key| may_go(key, now_ms)).take(KEYS_MAX);
+    let keys = listed.into_iter().filter(|key| may_go(key, now_ms) || is_expired(key)).take(KEYS_MAX);
     let (mut dead, mut asked) = (Vec::new(), BTreeMap::<String, Vec<String>>::new());
     for key in keys {
         match fate(&key, now_ms) {
@@ -162,10 +168,11 @@ mod tests {
             ("tl:2:l:rt:a:2:~", "1"),
             ("tl:2:l:rt:a:1.a500:~", "1"),
             ("tl:1:l:a:7", "1"),
+            ("other:old", "x"),
             ("tl:sweep:2899998", "1"),
         ];
         let memory = holding(&[&kept[..], &gone[..]].concat());
-        assert_eq!(ready(sweep(&memory, NOW_MS)), Ok(Some(gone.len())));
+        assert_eq!(ready(sweep(&memory, NOW_MS, |key| key == "other:old")), Ok(Some(gone.len())));
         let held = memory.held.borrow();
         let held: Vec<_> = held.keys().map(String::as_str).collect();
         let mut expected: Vec<_> = kept.iter().map(|(key, _)| *key).chain(["tl:sweep:2900000"]).collect();
@@ -183,7 +190,7 @@ mod tests {
             (NOW_MS + EVERY_MS, Some(0)),
             (NOW_MS + 3 * EVERY_MS, Some(2)),
         ] {
-            assert_eq!(ready(sweep(&memory, now_ms)), Ok(swept), "{now_ms}");
+            assert_eq!(ready(sweep(&memory, now_ms, |_| false)), Ok(swept), "{now_ms}");
         }
     }
 
@@ -206,7 +213,7 @@ mod tests {
                 );
             }
             most = most.max(memory.held.borrow().len());
-            assert!(ready(sweep(&memory, window * MINUTE)).is_ok());
+            assert!(ready(sweep(&memory, window * MINUTE, |_| false)).is_ok());
         }
         // The minute, the one after, one for clocks that differ, ten until the next sweep; and the claims.
         assert!(most <= 13 * CONSUMERS + 3, "{most}");
@@ -216,7 +223,7 @@ mod tests {
     fn thousands_go_in_pieces() {
         let keys: Vec<String> = (0..1_200).map(|i| format!("tl:2:l:mt:c{i}:7:8")).collect();
         let memory = holding(&keys.iter().map(|key| (key.as_str(), "1")).collect::<Vec<_>>());
-        assert_eq!(ready(sweep(&memory, NOW_MS)), Ok(Some(1_200)));
+        assert_eq!(ready(sweep(&memory, NOW_MS, |_| false)), Ok(Some(1_200)));
         assert_eq!((memory.held.borrow().len(), *memory.largest.borrow()), (1, CHUNK));
     }
 }

@@ -78,7 +78,7 @@ thread_local! {
     static NEXT_SWEEP_MS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Deletes old keys once the answer is out, if it is time to. Whether it is, the store decides for all instances
+/// Deletes old keys, the breakers' too, once the answer is out, if it is time to. Whether it is, the store decides for all instances
 /// together; each instance asks it once in a while.
 pub fn sweep_later() {
     let now_ms = now_ms();
@@ -89,14 +89,11 @@ pub fn sweep_later() {
     spawn(async move {
         // First the answer goes out: listing the keys keeps the instance busy.
         sleep(SWEEP_AFTER).await;
-        // Without limits there are no keys, and Redis expires its own.
-        let has_keys = config()
-            .await
-            .is_ok_and(|config| !config.limits.is_empty() && config.store == CounterStore::KeyValue);
-        if !has_keys {
+        // Where the document keeps the counters elsewhere, this store may not be able to count.
+        if !config().await.is_ok_and(|config| config.store == CounterStore::KeyValue) {
             return;
         }
-        match quota::sweep(&Counters::new(), now_ms).await {
+        match quota::sweep(&Counters::new(), now_ms, |key| routing::breaker::is_expired(key, now_ms)).await {
             Ok(None | Some(0)) => {}
             Ok(Some(swept)) => log("", &format!("swept {swept} old keys")),
             Err(failure) => log("", &format!("sweep broke off: {failure}")),

@@ -9,5 +9,6 @@ mod shared;
 pub use instance::{Breakers, Failing, Probe, REFRESH_MS, RETRY_AFTER_MAX_MS, should_trip};
 pub use opening::{Opening, Openings, Reason, State};
 pub use shared::{
-    OPENINGS, SharedStore, StoreError, Told, claim_probe, failed, recovered, refresh, released, succeeded,
+    OPENINGS, SharedStore, StoreError, Told, claim_probe, failed, is_expired, recovered, refresh, released,
+    succeeded,
 };

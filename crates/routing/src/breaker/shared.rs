@@ -35,6 +35,16 @@ use std::cell::RefCell;
 /// Where the openings of all deployments are. Never expires: there is one, and it is overwritten.
 pub const OPENINGS: &str = "rt:1:openings:never";
 
+/// Begins every key.
+const PREFIX: &str = "rt:1:";
+
+/// Whether nobody will look at the key again, for whoever sweeps the store; hosts' clocks may differ by a minute.
+pub fn is_expired(key: &str, now_ms: u64) -> bool {
+    let expires = key.strip_prefix(PREFIX).and_then(|rest| rest.rsplit(':').next());
+    let expires_minute = expires.and_then(|minute| minute.parse::<u64>().ok());
+    expires_minute.is_some_and(|minute| now_ms / 60_000 > minute.saturating_add(1))
+}
+
 /// A key-value store that instances share.
 ///
 /// `add` is atomic; a read that begins after a write or add has ended sees it. Keys that are added to are never
@@ -316,4 +326,24 @@ async fn tell(
     let requests =
         sum(store.add(&key('r', tally.interval), requests).await?, store.count(&key('r', before)).await?);
     Ok((failures, requests))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_expires_a_minute_after_it_is_of_no_use_and_the_openings_never_do() {
+        let lease = lease_key(DeploymentId::from_hash(7), "claims", 1_000, 600);
+        assert!(lease.ends_with(":11"), "{lease}");
+        for (key, now_ms, expired) in [
+            (lease.as_str(), 13 * 60_000 - 1, false),
+            (lease.as_str(), 13 * 60_000, true),
+            (OPENINGS, u64::MAX, false),
+            ("rt:1:x:", u64::MAX, false),
+            ("tl:2:l:mt:a:7:8", u64::MAX, false),
+        ] {
+            assert_eq!(is_expired(key, now_ms), expired, "{key} {now_ms}");
+        }
+    }
 }

@@ -1,0 +1,96 @@
+"""What a client is told of its limits: on every answer, under the names of the document, and true to the second."""
+
+import time
+
+from support.gateway import KEY, digest
+
+
+def document(mock, limits):
+    return f"""
+[[backends]]
+id = "mock"
+base_url = "{mock.url}/v1"
+api_key = {{ secret = "mock" }}
+[[models]]
+name = "*"
+[[models.deployments]]
+backend = "mock"
+[[models]]
+name = "fast"
+[[models.deployments]]
+backend = "mock"
+model = "gpt-4o"
+[[consumers]]
+id = "tester"
+keys_sha256 = ["{digest(KEY)}"]
+{limits}
+"""
+
+
+def test_headers_have_the_documents_names_on_every_answer(new_gateway, mock):
+    limits = """
+[[limits]]
+name = "daily"
+counter_key = []
+token_quota = 1_000
+request_quota = 3
+period = "day"
+[limiter.headers]
+limit_tokens = "X-Tokens-Size"
+consumed_tokens = "x-tokens-charged"
+remaining_requests = "x-requests-left"
+"""
+    gateway = new_gateway(document=document(mock, limits))
+    whole = gateway.chat(text="one", max_tokens=40)
+    stream, _ = gateway.stream(text="two", max_tokens=40)
+    gateway.record_of(stream)
+    time.sleep(1)  # answers reach the cache a moment after the client
+    cached = gateway.chat(text="one", max_tokens=40)
+    assert gateway.record_of(cached)["cache"] == "exact"  # with the record its turn is given back
+    third = gateway.chat(text="three", max_tokens=40)
+    refused = gateway.chat(text="four", max_tokens=40)
+    told = [answer.status_code for answer in (whole, stream, cached, third, refused)]
+    assert told == [200, 200, 200, 200, 429]
+    for answer, left in ((whole, "2"), (stream, "1"), (cached, "0"), (third, "0"), (refused, "0")):
+        names = {name for name in answer.headers if name.startswith(("x-ratelimit-", "x-tokens-", "x-requests-"))}
+        assert not names & {"x-ratelimit-limit-tokens", "x-ratelimit-consumed-tokens", "x-ratelimit-remaining-requests"}
+        assert answer.headers["x-requests-left"] == left
+        if answer is not refused:  # by requests
+            assert answer.headers["x-tokens-size"] == "1000"
+            assert 40 < int(answer.headers["x-tokens-charged"]) < 80
+        assert not [name for name in answer.headers if name.startswith("x-tollgate-for") or "reservation" in name]
+
+
+def test_a_public_name_is_counted_by_its_upstream_models_tokenizer(new_gateway, mock):
+    limits = '[[limits]]\nname = "all"\ncounter_key = []\ntokens_per_minute = 1_000_000\n'
+    gateway = new_gateway(document=document(mock, limits))
+    text = "Ünïcödé wörds and 1234567890. " * 20
+    charged = [
+        gateway.chat(model, text, max_tokens=1).headers["x-ratelimit-consumed-tokens"]
+        for model in ("fast", "gpt-4o", "unheard-of")
+    ]
+    assert charged[0] == charged[1] != charged[2], charged
+
+
+def test_who_waits_for_retry_after_is_admitted_and_who_comes_a_second_earlier_is_not(new_gateway, mock):
+    limits = '[[limits]]\nname = "few"\ncounter_key = []\nrequests_per_minute = 20\n'
+    gateway = new_gateway(document=document(mock, limits))
+    # Late in a minute, so that the wait is short: of 20 requests one is over 3 s into the next minute.
+    if (wait := 53 - time.time() % 60) > 0:
+        time.sleep(wait)
+    elif wait < -2:
+        time.sleep(60 + wait)
+    for i in range(20):
+        assert gateway.chat(text=f"retry {i}").status_code == 200
+    sent = time.monotonic()
+    refused = gateway.chat(text="too many")
+    received = time.monotonic()
+    assert refused.status_code == 429
+    wait_s = int(refused.headers["retry-after"])
+    assert 2 <= wait_s <= 11, wait_s
+    time.sleep(sent + wait_s - 1.1 - time.monotonic())
+    early = gateway.chat(text="too early")
+    assert early.status_code == 429, "a second earlier it is refused"
+    assert int(early.headers["retry-after"]) <= 2
+    time.sleep(received + wait_s - time.monotonic())
+    assert gateway.chat(text="in time").status_code == 200, f"after {wait_s} s it is admitted"
