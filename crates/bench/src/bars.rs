@@ -54,6 +54,13 @@ pub fn cpu_relative_to_floor(summary: &Summary, scenario: Scenario) -> Option<f6
     Some(cpu(scenario)? / cpu(Scenario::PassThrough)?)
 }
 
+/// The host's CPU time per request, in units of what the gateway's calls and key-value operations cost when nothing else
+/// is done: how much of it is ours.
+pub fn cpu_relative_to_same_calls(summary: &Summary, scenario: Scenario) -> Option<f64> {
+    let cpu = |scenario| summary.median(scenario, "cpu_host_us_per_request");
+    Some(cpu(scenario)? / cpu(Scenario::SameCallsMemory)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

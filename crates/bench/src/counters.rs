@@ -12,9 +12,9 @@ use tokio::time::sleep;
 
 /// Where `dev-host up --stats` answers with its counters.
 const STATS_PATH: &str = "/.well-known/dev-host/stats";
-/// Paths that are called after the answer; everything else is called before it.
-const PATHS_AFTER: [&str; 4] =
-    [limiter::SETTLE_PATH, cache::STORE_PATH, cache::STORE_BATCH_PATH, record::RECORDS_PATH];
+/// Paths that are called after the answer, the probe's own last; everything else is called before it.
+const PATHS_AFTER: [&str; 5] =
+    [limiter::SETTLE_PATH, cache::STORE_PATH, cache::STORE_BATCH_PATH, record::RECORDS_PATH, "/after"];
 /// Key-value operations that write; each is one durable write of the default store.
 const WRITES: [&str; 6] = ["set", "delete", "increment", "set_many", "delete_many", "swap"];
 /// Longer than the gateway waits to batch its after-work, so that no change in between means no more to come.

@@ -1,6 +1,6 @@
 //! The results, for people and for programs.
 
-use crate::bars::{Bar, bars, cpu_relative_to_floor};
+use crate::bars::{Bar, bars, cpu_relative_to_floor, cpu_relative_to_same_calls};
 use crate::procfs;
 use crate::round::{LOAD_CONNECTIONS, STREAM_CONNECTIONS};
 use crate::scenario::Scenario;
@@ -77,6 +77,18 @@ impl Report<'_> {
             self.settings.streams_to_hold(),
         );
         text.push_str(&self.table(&STREAMS));
+        text.push_str(
+            "\nCPU per request, relative to the bare pass-through and to the same calls in memory\n\n",
+        );
+        let mut rows = Vec::new();
+        for scenario in self.settings.scenarios() {
+            let relative = [cpu_relative_to_floor, cpu_relative_to_same_calls];
+            let cells = relative.map(|to| {
+                to(self.summary, scenario).map_or_else(|| "–".to_owned(), |times| format!("{times:.2}"))
+            });
+            rows.push(std::iter::once(scenario.name().to_owned()).chain(cells).collect());
+        }
+        text.push_str(&aligned(&rows));
         text.push_str("\nBars\n\n");
         for bar in self.bars() {
             let verdict = if bar.holds() { "holds" } else { "FAILS" };

@@ -108,6 +108,10 @@ impl Rig {
             Host::PassThrough => {
                 write(&directory, "spin.toml", &pass_through_manifest(&program(&settings.pass_through)?))?
             }
+            Host::SameCalls { has_stores } => {
+                let manifest = same_calls_manifest(&program(&settings.same_calls)?, has_stores);
+                write(&directory, "spin.toml", &manifest)?
+            }
             Host::Gateway(_) => std::path::absolute(&settings.manifest)?,
         };
         let mut command = Command::new(program(&settings.dev_host)?);
@@ -118,7 +122,9 @@ impl Rig {
             .arg("--state-dir")
             .arg(&state);
         match host {
-            Host::PassThrough => command.args(["--variable", &format!("upstream={mock_url}")]),
+            Host::PassThrough | Host::SameCalls { .. } => {
+                command.args(["--variable", &format!("upstream={mock_url}")])
+            }
             Host::Gateway(_) => {
                 write(&directory, "gateway.toml", &gateway_document(&mock_url))?;
                 command
@@ -126,6 +132,11 @@ impl Rig {
                     .args(["--variable", &format!("http_backend_1={mock_url}")])
             }
         };
+        if let Host::SameCalls { .. } = host
+            && let Some(config) = self.runtime_config(Store::Memory)?
+        {
+            command.arg("--runtime-config-file").arg(write(&directory, "runtime-config.toml", &config)?);
+        }
         if let Host::Gateway(store) = host {
             if store != Store::Sqlite {
                 DATABASES.iter().try_for_each(|name| set_wal_mode(&state.join(name)))?;
@@ -188,6 +199,45 @@ variables = {{ upstream = "{{{{ upstream }}}}" }}
 "#,
         component.display()
     )
+}
+
+/// One component under four ids: the one that calls, and those that it calls.
+fn same_calls_manifest(component: &Path, has_stores: bool) -> String {
+    let stores = if has_stores { "yes" } else { "no" };
+    let mut manifest = r#"
+spin_manifest_version = 2
+[application]
+name = "same-calls"
+[variables]
+upstream = { required = true }
+"#
+    .to_owned();
+    for (id, route) in [
+        ("front", "\"/...\""),
+        ("first", "{ private = true }"),
+        ("second", "{ private = true }"),
+        ("after", "{ private = true }"),
+    ] {
+        manifest.push_str(&format!(
+            r#"
+[[trigger.http]]
+route = {route}
+component = "{id}"
+[component.{id}]
+source = '{}'
+key_value_stores = ["default"]
+allowed_outbound_hosts = [
+    "http://first.spin.internal",
+    "http://second.spin.internal",
+    "http://after.spin.internal",
+    "{{{{ upstream }}}}",
+]
+variables = {{ upstream = "{{{{ upstream }}}}", stores = "{stores}" }}
+"#,
+            component.display()
+        ));
+    }
+    manifest
 }
 
 #[cfg(test)]

@@ -9,6 +9,10 @@ pub enum Scenario {
     Direct,
     /// Through a component that hands everything on: the platform's floor.
     PassThrough,
+    /// Through components that make the gateway's calls and do nothing else: what its architecture costs here.
+    SameCalls,
+    /// The same with the gateway's key-value operations, in memory.
+    SameCallsMemory,
     /// The whole gateway, cache missed, stores in SQLite files as they come.
     GatewaySqlite,
     /// The same with the files in WAL mode, as the scripts set them up.
@@ -26,6 +30,11 @@ pub enum Scenario {
 pub enum Host {
     /// The pass-through probe.
     PassThrough,
+    /// The probe that makes the gateway's calls; with its key-value operations or without.
+    SameCalls {
+        /// Whether it has them.
+        has_stores: bool,
+    },
     /// The gateway on one kind of store.
     Gateway(Store),
 }
@@ -45,9 +54,11 @@ pub enum Store {
 
 impl Scenario {
     /// All of them, in the order of the report.
-    pub const ALL: [Scenario; 7] = [
+    pub const ALL: [Scenario; 9] = [
         Scenario::Direct,
         Scenario::PassThrough,
+        Scenario::SameCalls,
+        Scenario::SameCallsMemory,
         Scenario::GatewaySqlite,
         Scenario::GatewayWal,
         Scenario::GatewayMemory,
@@ -60,6 +71,8 @@ impl Scenario {
         match self {
             Self::Direct => "direct",
             Self::PassThrough => "pass-through",
+            Self::SameCalls => "same-calls",
+            Self::SameCallsMemory => "same-calls-memory",
             Self::GatewaySqlite => "gateway-sqlite",
             Self::GatewayWal => "gateway-wal",
             Self::GatewayMemory => "gateway-memory",
@@ -78,6 +91,8 @@ impl Scenario {
         match self {
             Self::Direct => None,
             Self::PassThrough => Some(Host::PassThrough),
+            Self::SameCalls => Some(Host::SameCalls { has_stores: false }),
+            Self::SameCallsMemory => Some(Host::SameCalls { has_stores: true }),
             Self::GatewaySqlite => Some(Host::Gateway(Store::Sqlite)),
             Self::GatewayWal | Self::CacheHit => Some(Host::Gateway(Store::Wal)),
             Self::GatewayMemory => Some(Host::Gateway(Store::Memory)),
@@ -88,7 +103,7 @@ impl Scenario {
     /// What the gateway must say about its cache on every answer.
     pub fn cache(self) -> Option<CacheOutcome> {
         match self {
-            Self::Direct | Self::PassThrough => None,
+            Self::Direct | Self::PassThrough | Self::SameCalls | Self::SameCallsMemory => None,
             Self::CacheHit => Some(CacheOutcome::Exact),
             Self::GatewaySqlite | Self::GatewayWal | Self::GatewayMemory | Self::GatewayRedis => {
                 Some(CacheOutcome::Miss)
@@ -96,9 +111,10 @@ impl Scenario {
         }
     }
 
-    /// Whether streams are measured: a hit has no upstream whose pace it could keep.
+    /// Whether streams are measured: a hit has no upstream whose pace it could keep, and the probe that makes the
+    /// gateway's calls reads answers whole.
     pub fn has_streams(self) -> bool {
-        self != Self::CacheHit
+        !matches!(self, Self::CacheHit | Self::SameCalls | Self::SameCallsMemory)
     }
 
     /// Whether the bars are meant for it: the gateway with an upstream call.
@@ -112,6 +128,8 @@ impl Host {
     pub fn name(self) -> &'static str {
         match self {
             Self::PassThrough => "pass-through",
+            Self::SameCalls { has_stores: false } => "same-calls",
+            Self::SameCalls { has_stores: true } => "same-calls-memory",
             Self::Gateway(Store::Sqlite) => "sqlite",
             Self::Gateway(Store::Wal) => "wal",
             Self::Gateway(Store::Memory) => "memory",

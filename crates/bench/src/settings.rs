@@ -37,6 +37,10 @@ pub struct Settings {
     #[arg(long, default_value = "target/wasm32-wasip2/release/probe_pass_through.wasm")]
     pub pass_through: PathBuf,
 
+    /// The probe that makes the gateway's calls.
+    #[arg(long, default_value = "target/wasm32-wasip2/release/probe_same_calls.wasm")]
+    pub same_calls: PathBuf,
+
     /// The host.
     #[arg(long, default_value = "target/native/dev-host")]
     pub dev_host: PathBuf,
