@@ -8,7 +8,9 @@ use gateway_config::{CacheConfig, Problems};
 use spin_sdk::experimental::wasi::keyvalue::{batch, store as wasi_store};
 use spin_sdk::key_value::{Error, Store};
 use spin_sdk::variables;
+use std::cell::RefCell;
 use std::io::Write;
+use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -46,13 +48,35 @@ pub fn log(line: &str) {
 /// The key-value store of label `default`.
 pub struct KeyValue;
 
+thread_local! {
+    /// The instance's handle. Opening is a command to Redis or a change of threads on SQLite, each time.
+    static STORE: RefCell<Option<Rc<Store>>> = const { RefCell::new(None) };
+}
+
+/// Does something with the store; after a failure the next one opens it anew.
+async fn with_store<T>(work: impl AsyncFnOnce(&Store) -> Result<T, Error>) -> Result<T, StoreError> {
+    let store = match STORE.with_borrow(Clone::clone) {
+        Some(store) => store,
+        None => {
+            let store = Rc::new(Store::open_default().await.map_err(failed)?);
+            // Two first requests may both open it; the later handle stays.
+            STORE.set(Some(Rc::clone(&store)));
+            store
+        }
+    };
+    work(&store).await.map_err(|error| {
+        STORE.set(None);
+        failed(error)
+    })
+}
+
 impl Entries for KeyValue {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Store::open_default().await.map_err(failed)?.get(key).await.map_err(failed)
+        with_store(async |store| store.get(key).await).await
     }
 
     async fn set(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        Store::open_default().await.map_err(failed)?.set(key, value).await.map_err(failed)
+        with_store(async |store| store.set(key, value).await).await
     }
 }
 
@@ -71,7 +95,7 @@ impl KeyValue {
 
     /// Deletes a key; not an error if there is none.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        Store::open_default().await.map_err(failed)?.delete(key).await.map_err(failed)
+        with_store(async |store| store.delete(key).await).await
     }
 }
 
