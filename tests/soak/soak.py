@@ -54,9 +54,9 @@ base_url = "{mock_url}/v1"
 [defaults]
 keepalive_ms = 500
 [defaults.timeouts]
-first_byte_ms = 700
+first_byte_ms = 2_000
 first_token_ms = 3_000
-idle_ms = 700
+idle_ms = 2_000
 # Every fault is to be met again and again; `guarded` alone has a breaker.
 [defaults.breaker]
 enabled = false
