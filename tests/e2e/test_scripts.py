@@ -117,7 +117,7 @@ def test_the_manifest_keeps_the_platforms_rules():
     routes = {t["component"]: t["route"] for t in manifest["trigger"]["http"]}
     assert routes == {
         "router": "/...",
-        "token-limiter": {"private": True},
+        "token-limiter": "/admin/limits/...",
         "semantic-cache": {"private": True},
         "usage-logger": "/admin/...",
     }
