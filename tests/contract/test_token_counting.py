@@ -76,12 +76,12 @@ def test_a_fresh_instance_counts_as_soon_as_a_warm_one(limiter, model):
     """Building the tables would take 90 to 200 ms of a core. An instance is dropped after 1 s of idleness."""
     fresh, warm = [], []
     with httpx.Client(base_url=limiter, timeout=10) as client:
-        for _ in range(5):
+        # The quickest of each says least about the machine's other work; on a busy one that takes more tries.
+        while len(fresh) < 15 and (len(fresh) < 3 or min(fresh) - min(warm) > 3):
             time.sleep(1.2)
             fresh.append(ask(client, "How do you do?", model))
             warm += [ask(client, "How do you do?", model) for _ in range(5)]
-    # Measured on an idle machine: 1 ms. The quickest of each says least about the machine's other work.
-    assert min(fresh) - min(warm) < 20, f"fresh {fresh}, warm {warm}"
+    assert min(fresh) - min(warm) <= 3, f"fresh {fresh}, warm {warm}"
 
 
 def test_a_megabyte_holds_nobody_up(limiter):

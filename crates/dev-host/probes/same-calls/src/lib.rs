@@ -21,7 +21,9 @@ use spin_sdk::wasip3::http::client;
 use spin_sdk::wasip3::http::types::{Method, Scheme};
 use spin_sdk::wasip3::spawn;
 use spin_sdk::wit_bindgen::yield_async;
+use std::cell::RefCell;
 use std::future::ready;
+use std::rc::Rc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use url::Url;
@@ -60,8 +62,7 @@ async fn callee(call: Call, work: Work) -> Result<Response, ErrorCode> {
             Work::Nothing => {}
             Work::Count => {
                 read("first").await?;
-                let bucket = wasi_store::open("default").map_err(internal)?;
-                atomics::increment(&bucket, "count", 1).map_err(internal)?;
+                increment("count")?;
             }
             Work::Read => read("second").await?,
         }
@@ -69,9 +70,34 @@ async fn callee(call: Call, work: Work) -> Result<Response, ErrorCode> {
     Ok(respond(StatusCode::NO_CONTENT, &HeaderMap::new(), Vec::new().into()))
 }
 
+thread_local! {
+    // Opening is a change of threads each time, so the gateway's components do it once per instance.
+    static STORE: RefCell<Option<Rc<Store>>> = const { RefCell::new(None) };
+    static BUCKET: RefCell<Option<wasi_store::Bucket>> = const { RefCell::new(None) };
+}
+
 async fn read(key: &str) -> Result<(), ErrorCode> {
-    Store::open_default().await.map_err(internal)?.get(key).await.map_err(internal)?;
+    let store = match STORE.with_borrow(Clone::clone) {
+        Some(store) => store,
+        None => {
+            let store = Rc::new(Store::open_default().await.map_err(internal)?);
+            STORE.set(Some(Rc::clone(&store)));
+            store
+        }
+    };
+    store.get(key).await.map_err(internal)?;
     Ok(())
+}
+
+fn increment(key: &str) -> Result<(), ErrorCode> {
+    BUCKET.with_borrow_mut(|bucket| {
+        let bucket = match bucket {
+            Some(bucket) => bucket,
+            None => bucket.insert(wasi_store::open("default").map_err(internal)?),
+        };
+        atomics::increment(bucket, key, 1).map_err(internal)?;
+        Ok(())
+    })
 }
 
 async fn front(call: Call, target: &str) -> Result<Response, ErrorCode> {
