@@ -10,6 +10,7 @@ import tomllib
 
 import httpx
 import pytest
+import yaml
 from support import servers
 from support.clients import until
 from support.gateway import KEY, digest
@@ -286,3 +287,49 @@ def test_the_manifest_keeps_the_platforms_rules():
         "semantic-cache": {"private": True},
         "usage-logger": "/admin/...",
     }
+
+
+def manifest_variables():
+    return tomllib.loads((ROOT / "spin.toml").read_text())["variables"]
+
+
+def test_the_readme_lists_every_setting_with_its_default():
+    table = re.search(r"^## Settings$.*?^\| variable \|.*?\n\|---.*?\n(.*?)\n\n", (ROOT / "README.md").read_text(), re.M | re.S)
+    listed = {}
+    for row in table[1].splitlines():
+        names, default, holds = (cell.strip() for cell in row.strip("|").split(" | "))
+        names = re.findall(r"`(\w+)`", names)
+        if len(names) == 2:  # first … last
+            stem, (first, last) = names[0][:-1], (int(name[-1]) for name in names)
+            names = [f"{stem}{number}" for number in range(first, last + 1)]
+        assert holds
+        listed |= {name: default.split(":")[0] for name in names}
+    assert listed == {name: variable["default"] or "empty" for name, variable in manifest_variables().items()}
+
+
+def test_the_files_for_spinkube_fit_the_manifest(mock, tmp_path):
+    app = yaml.safe_load((ROOT / "deploy/spinkube/tollgate.yaml").read_text())
+    assert (app["apiVersion"], app["kind"]) == ("core.spinkube.dev/v1alpha1", "SpinApp")
+    variables = {variable["name"]: variable for variable in app["spec"]["variables"]}
+    assert set(variables) <= set(manifest_variables())
+    for name, declared in manifest_variables().items():
+        if declared.get("secret") and name in variables:
+            assert variables[name]["valueFrom"]["secretKeyRef"]["key"] == name, "a secret is no plain value"
+    assert variables["gateway"]["valueFrom"]["secretKeyRef"]["name"] == "tollgate"
+    # The host takes the runtime config, but for the address, as it stands; a Redis is asked when something is stored.
+    text = (ROOT / "deploy/spinkube/runtime-config.toml").read_text()
+    config = tomllib.loads(text)
+    assert config["key_value_store"]["default"]["type"] == "redis" and config["outbound_http"]["connection_pooling"]
+    host = servers.start_host(tmp_path, ROOT / "spin.toml", {}, runtime_config=text)
+    assert httpx.get(f"{host.url}/health").status_code == 200
+    host.stop()
+
+
+def test_what_is_said_to_be_missing_on_akamai_functions_is_what_is_imported():
+    said = (ROOT / "deploy/akamai/README.md").read_text()
+    for component in tomllib.loads((ROOT / "spin.toml").read_text())["component"]:
+        wasm = (servers.WASM / f"{component.replace('-', '_')}.wasm").read_bytes()
+        absent = {"wasi:keyvalue/atomics", "spin:sqlite", "fermyon:spin/llm"}
+        imported = {name for name in absent if re.search(rb"%s[/@]" % name.encode(), wasm)}
+        row = re.search(rf"^\| `{component}` \| (.*?) \|", said, re.M)[1]
+        assert {name for name in absent if name in row} == imported, component
