@@ -81,11 +81,20 @@ ensure_node() {
 }
 
 # Each component by a command of its own, the same that `spin build` runs.
-build_components() {
-    local component
-    for component in $COMPONENTS; do
-        cargo build --quiet --release --target wasm32-wasip2 -p "$component"
+build_components() { build_wasm $COMPONENTS; }
+
+# build_wasm PACKAGE...
+build_wasm() {
+    local package
+    for package in "$@"; do
+        cargo build --quiet --release --target wasm32-wasip2 -p "$package"
     done
+}
+
+# What scripts/bench runs beside the components.
+build_bench() {
+    build_wasm probe-pass-through probe-same-calls
+    build_native dev-host mock-provider check-config bench
 }
 
 # build_native PACKAGE... (in one go and always the same ones together: cargo unites the features of what it builds
