@@ -1,5 +1,6 @@
 """The commands of the README, as a newcomer runs them."""
 
+import json
 import os
 import re
 import shlex
@@ -272,6 +273,33 @@ def test_debians_python_gets_what_makes_environments(path, tmp_path):
 def test_the_oldest_rust_is_the_same_everywhere():
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]
     assert f"\nRUST_VERSION={version}\n" in (ROOT / "scripts/lib.sh").read_text()
+
+
+def test_bench_measures_and_writes_what_it_found(tmp_path):
+    found = tmp_path / "found.json"
+    command = ["scripts/bench", "--quick", "--streams", "20", "--only", "direct,pass-through,gateway-memory", "--enforce"]
+    done = subprocess.run([*command, "--output", found], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    results = json.loads(found.read_text())
+    holds = all(bar["holds"] for bar in results["bars"])
+    assert (done.returncode == 0) == holds and ("bars do not hold" in done.stderr) != holds, done.stderr
+    assert set(results) == {
+        "started_at_unix_s", "machine", "settings", "paths", "cpu_relative_to_pass_through", "bars", "notes",
+    }
+    assert set(results["paths"]) == {"direct", "pass-through", "gateway-memory"}
+    gateway = results["paths"]["gateway-memory"]
+    figures = """
+        added_one_p50_us added_one_p99_us load_per_s load_p50_us cpu_host_us_per_request calls_before calls_after key_value_writes
+        database_writes added_ttft_p50_us added_gap_p50_us over_floor_ttft_p50_us over_floor_gap_p99_us held_complete held_at_once
+        idle_rss_bytes load_rss_bytes held_rss_bytes
+    """.split()
+    assert not set(figures) - set(gateway), set(figures) - set(gateway)
+    assert all(set(spread) == {"median", "min", "max"} for spread in gateway.values())
+    # What does not depend on how busy the machine is.
+    assert gateway["calls_before"]["median"] == 3 and results["paths"]["direct"]["held_complete"]["median"] == 20
+    bars = {(bar["path"], bar["what"]): bar for bar in results["bars"]}
+    assert bars["direct", "requests per second of the mock"]["at_least"] == 20_000
+    assert bars["gateway-memory", "component calls before the upstream call"]["holds"]
+    assert "added ms" in done.stdout and "gateway-memory" in done.stdout
 
 
 def test_the_manifest_keeps_the_platforms_rules():
