@@ -9,31 +9,92 @@ NATIVE_PROFILE=native
 TARGET_DIR="${CARGO_TARGET_DIR:-target}"
 COMPONENTS="router token-limiter semantic-cache usage-logger"
 
+# The oldest Rust that builds this (`rust-version` in Cargo.toml).
+RUST_VERSION=1.94
+
+# is_at_least VERSION WANTED
+is_at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+# What every build needs: Rust, its wasm target, and the C compiler that links and that builds SQLite and ring.
+# No rust-toolchain.toml: the name of a channel there makes rustup ask its server for it, also where one is installed.
 ensure_rust() {
     need cargo "install Rust from https://rustup.rs"
+    need rustup "the wasm target is installed with it: https://rustup.rs"
+    local version
+    version=$(rustc --version | awk '{print $2}')
+    is_at_least "$version" "$RUST_VERSION" || die "Rust $RUST_VERSION or newer is needed, this is $version: run rustup update stable"
     if ! rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip2; then
         say "adding Rust's wasm32-wasip2 target"
         rustup target add wasm32-wasip2
     fi
+    ensure_debian_package cc build-essential
+}
+
+# ensure_rust_components COMPONENT... (rustup's minimal profile lacks rustfmt and clippy)
+ensure_rust_components() {
+    local component
+    for component in "$@"; do
+        rustup component list --installed | grep -q "^$component\(-\|$\)" && continue
+        say "adding Rust's $component"
+        rustup component add "$component"
+    done
 }
 
 # ensure_debian_package COMMAND PACKAGE
 ensure_debian_package() {
-    command -v "$1" >/dev/null 2>&1 && return
-    need apt-get "install $2 by hand"
+    command -v "$1" >/dev/null 2>&1 || install_debian_package "$2"
+}
+
+install_debian_package() {
+    need apt-get "install $1 by hand"
     local sudo=""
-    [ "$(id -u)" = 0 ] || sudo="sudo"
-    say "installing Debian's $2"
+    if [ "$(id -u)" != 0 ]; then
+        need sudo "install $1 by hand, as root"
+        sudo=sudo
+    fi
+    say "installing Debian's $1"
     $sudo apt-get update -qq
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null
+}
+
+# A Python of our own with what the tests import; sets $venv.
+ensure_venv() {
+    venv=.cache/venv
+    ensure_python
+    cmp -s tests/requirements.txt "$venv/installed.txt" && return
+    # Debian has the part of Python that makes environments with pip in them in a package of its own.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian_package python3-venv
+    say "installing the Python clients into $venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
+    cp tests/requirements.txt "$venv/installed.txt"
+}
+
+ensure_python() {
+    need python3 "install Python 3.11 or newer"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "Python 3.11 or newer is needed, this is $(python3 --version)"
+}
+
+ensure_node() {
+    need npm "install Node.js 20 or newer"
+    node -e 'process.exit(parseInt(process.versions.node) < 20)' || die "Node.js 20 or newer is needed, this is $(node --version)"
 }
 
 # Each component by a command of its own, the same that `spin build` runs.
-build_components() {
-    local component
-    for component in $COMPONENTS; do
-        cargo build --quiet --release --target wasm32-wasip2 -p "$component"
+build_components() { build_wasm $COMPONENTS; }
+
+# build_wasm PACKAGE...
+build_wasm() {
+    local package
+    for package in "$@"; do
+        cargo build --quiet --release --target wasm32-wasip2 -p "$package"
     done
+}
+
+# What scripts/bench runs beside the components.
+build_bench() {
+    build_wasm probe-pass-through probe-same-calls
+    build_native dev-host mock-provider check-config bench
 }
 
 # build_native PACKAGE... (in one go and always the same ones together: cargo unites the features of what it builds
@@ -46,9 +107,10 @@ build_native() {
 
 native() { printf '%s/%s/%s' "$TARGET_DIR" "$NATIVE_PROFILE" "$1"; }
 
-# Whether a `spin` that runs these components (4.1 or newer) is on the PATH.
+# Whether a `spin` that runs these components (4.1 or newer) is on the PATH. Others are called so, too: Debian's `spin`
+# checks models.
 have_spin() {
     local version
-    version=$(spin --version 2>/dev/null | awk '{print $2}') || return 1
-    [ -n "$version" ] && [ "$(printf '4.1\n%s\n' "$version" | sort -V | head -n 1)" = 4.1 ]
+    version=$(spin --version 2>/dev/null | sed -n '1s/^spin \([0-9][^ ]*\).*/\1/p') || return 1
+    [ -n "$version" ] && is_at_least "$version" 4.1
 }

@@ -1,6 +1,6 @@
 """A part that is dead, slow or full: each component's README says what it then costs, and here it costs that.
 
-A component is dead when another one answers in its place, which knows nothing of its job; a store is slow when its redis is stopped (SIGSTOP), dead when it is killed;
+A component is dead when another one answers in its place, which knows nothing of its job, or one that traps or hangs; a store is slow when its redis is stopped (SIGSTOP), dead when it is killed;
 a database is dead when its file is none.
 """
 
@@ -45,6 +45,26 @@ def without(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def behaving(tmp_path):
+    """The app's manifest with a component that traps or hangs, whatever it is asked, in one's place."""
+
+    def write(component, behaviour):
+        text = (servers.ROOT / "spin.toml").read_text()
+        text = text.replace('source = "target/wasm32-wasip2/release/', f'source = "{servers.WASM}/')
+        own = f'source = "{servers.WASM}/{component.replace("-", "_")}.wasm"'
+        probe = f'source = "{servers.built(servers.WASM / "probe_behaviour.wasm")}"'
+        assert text.count(own) == 1
+        path = tmp_path / "spin.toml"
+        path.write_text(text.replace(own, f'{probe}\nenvironment = {{ BEHAVIOUR = "{behaviour}" }}'))
+        return path
+
+    return write
+
+
+TRAPS, HANGS = "/panic", "/sleep?ms=60000"
 
 
 @pytest.fixture
@@ -108,11 +128,43 @@ def test_without_a_database_the_records_are_printed_once(new_gateway, mock, tmp_
     assert lines == 1, "printed exactly once"
 
 
-def printed(gateway, component, response):
+def printed(gateway, component, response, within=5):
     """The record that a component has printed instead of keeping it."""
     request_id = response.headers["x-request-id"]
-    line = until("the record is printed", lambda: [x for x in log(gateway, component).splitlines() if request_id in x])
+    line = until("the record is printed", lambda: [x for x in log(gateway, component).splitlines() if request_id in x], within)
     return json.loads(line[0])
+
+
+@pytest.mark.parametrize(("behaviour", "least_s", "most_s"), [(TRAPS, 0, 3), (HANGS, 4.9, 8)])
+def test_a_limiter_that_traps_or_never_answers_admits_nothing(new_gateway, behaving, unique, behaviour, least_s, most_s):
+    gateway = new_gateway(manifest=behaving("token-limiter", behaviour))
+    started = time.monotonic()
+    response = gateway.chat(text=unique)
+    assert refused_uncounted(response) and not gateway.received(unique)
+    assert least_s <= time.monotonic() - started < most_s
+    assert gateway.record(response.headers["x-request-id"], within=25)["error_code"] == "limiter_unavailable"
+
+
+@pytest.mark.parametrize(("behaviour", "least_s"), [(TRAPS, 0), (HANGS, 0.5)])
+def test_a_cache_that_traps_or_never_answers_is_done_without(new_gateway, behaving, unique, behaviour, least_s):
+    gateway = new_gateway(manifest=behaving("semantic-cache", behaviour))
+    started = time.monotonic()
+    response = gateway.chat(text=unique)
+    assert (response.status_code, response.headers["x-tollgate-cache"]) == (200, "bypass")
+    assert least_s <= time.monotonic() - started < least_s + 3
+    assert gateway.record(response.headers["x-request-id"], within=25)["outcome"] == "completed"
+
+
+@pytest.mark.parametrize(("behaviour", "least_s", "most_s"), [(TRAPS, 0, 5), (HANGS, 9.9, 15)])
+def test_what_a_logger_that_traps_or_hangs_does_not_take_is_printed(
+    new_gateway, behaving, unique, behaviour, least_s, most_s
+):
+    gateway = new_gateway(manifest=behaving("usage-logger", behaviour))
+    response = gateway.chat(text=unique)
+    answered = time.monotonic()
+    assert response.status_code == 200 and response.elapsed.total_seconds() < 3, "the client waits for no logger"
+    assert printed(gateway, "router", response, within=20)["outcome"] == "completed"
+    assert least_s <= time.monotonic() - answered < most_s
 
 
 def test_with_a_dead_store_nothing_is_admitted_and_it_is_said_when_to_try_again(new_gateway, redis, unique):

@@ -87,9 +87,26 @@ def test_of_a_thousand_at_once_exactly_as_many_are_admitted_as_fit(new_gateway, 
             redis.stop()
 
 
-async def together(urls, body):
+def test_of_a_thousand_in_the_same_instant_no_more_are_admitted_than_fit(new_gateway, minute_ahead):
+    """The platform has no room for all of them, and turns some away as the router's README says."""
+    limit = ADMITTED * TOKENS_EACH
+    gateway = new_gateway(tokens_per_minute=limit, runtime_config='[key_value_store.default]\ntype = "spin"\n')
+    body = {"model": HELD, "messages": [{"role": "user", "content": "all in one instant"}], "stream": True}
+    body["max_tokens"] = TOKENS_EACH - prompt_tokens(gateway, body, limit)
+    answers = asyncio.run(together([gateway.url], body, undecided=TOGETHER))
+    statuses = Counter(a.status for a in answers)
+    assert 0 < statuses[200] <= ADMITTED and len(gateway.received("all in one instant")) <= ADMITTED, statuses
+    assert statuses[429] and set(statuses) <= {200, 429, 500, 503}, statuses
+    for answer in answers:
+        if answer.status == 200:
+            assert b"[DONE]" in answer.body or b'"error"' in answer.body, "whole, or says that it is not"
+        elif answer.status == 500:
+            assert answer.body == b"", "the platform's own answer"
+
+
+async def together(urls, body, undecided=UNDECIDED):
     """The answers to one request sent a thousand times; those that are admitted are all open at the same time."""
-    undecided = [asyncio.Semaphore(UNDECIDED // len(urls)) for _ in urls]
+    undecided = [asyncio.Semaphore(undecided // len(urls)) for _ in urls]
 
     async def one(i):
         which = i % len(urls)

@@ -155,6 +155,7 @@ class Gateway:
         state=None,
         manifest=None,
         variables=None,
+        arguments=(),
     ):
         self.mock = mock
         self.folder = folder
@@ -176,7 +177,7 @@ class Gateway:
             **(variables or {}),
         }
         self.server = servers.start_host(
-            folder, manifest or servers.ROOT / "spin.toml", variables, runtime_config, state
+            folder, manifest or servers.ROOT / "spin.toml", variables, runtime_config, state, arguments
         )
         self.url = self.server.url
         self.http = httpx.Client(base_url=self.url, timeout=30, headers={"authorization": f"Bearer {KEY}"})

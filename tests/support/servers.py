@@ -47,9 +47,9 @@ def start_mock(folder):
     return Server(command, r"listening on (http://\S+)", folder / "mock.log")
 
 
-def start_host(folder, manifest, variables, runtime_config=None, state=None):
+def start_host(folder, manifest, variables, runtime_config=None, state=None, arguments=()):
     """Runs a manifest on the stand-in for Spin. `variables` is a dict; values may be long, so they go in as files."""
-    command = [built(NATIVE / "dev-host"), "up", "--from", str(manifest), "--listen", "127.0.0.1:0"]
+    command = [built(NATIVE / "dev-host"), "up", "--from", str(manifest), "--listen", "127.0.0.1:0", *arguments]
     state = Path(state or folder / "state")
     state.mkdir(parents=True, exist_ok=True)
     command += ["--state-dir", str(state)]

@@ -145,6 +145,7 @@ impl Client<'_> {
                     429 if body.windows(QUOTA.len()).any(|part| part == QUOTA) => "insufficient_quota",
                     429 => "rate_limit_exceeded",
                     400 => "invalid_request",
+                    500 => "invalid_configuration",
                     _ => "limiter_unavailable",
                 };
                 ledger.close(status, Outcome::Refused, code, Spent::Nothing);

@@ -17,7 +17,7 @@ pub enum Cause {
     UnreadableKey,
     /// A key that belongs to nobody.
     UnknownKey,
-    /// The built-in local key, used from another machine.
+    /// The built-in local key, used from another machine or through a proxy.
     LocalKeyFromAfar,
     /// No such path.
     NotFound { path: String },
@@ -98,7 +98,7 @@ impl Cause {
             Cause::LocalKeyFromAfar => ApiError::new(
                 401,
                 "invalid_api_key",
-                "The built-in key `tollgate-local` works from the gateway's own machine only. Add a [[consumers]] entry to the gateway document.",
+                "The built-in key `tollgate-local` works from the gateway's own machine only, and not through a proxy. Add a [[consumers]] entry to the gateway document.",
             ),
             Cause::NotFound { path } => ApiError::new(
                 404,

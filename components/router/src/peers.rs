@@ -88,7 +88,10 @@ async fn reserve(told: Fields, body: Bytes) -> Admission {
                 .collect(),
             headers: for_client(&answer),
         },
-        status @ (400 | 429 | 503) => {
+        // A 500 without the limiter's own word on retries is the platform's: the limiter trapped.
+        status @ (400 | 429 | 500 | 503)
+            if status != 500 || answer.text(crate::reply::X_SHOULD_RETRY.as_str()).is_some() =>
+        {
             let headers = for_client(&answer);
             match answer.read_whole(MAX_PEER_BYTES).await {
                 Ok(body) => Admission::Refused { status, headers, body },

@@ -16,6 +16,7 @@ use spin_sdk::time::sleep;
 use spin_sdk::variables;
 use spin_sdk::wasip3::random::random::get_random_u64;
 use spin_sdk::wit_bindgen::yield_async;
+use std::io::Write as _;
 use std::pin::pin;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -79,10 +80,11 @@ pub async fn pause() {
 }
 
 /// Prints one line about a request to the component's log.
-#[expect(clippy::print_stderr, reason = "the platform's log is standard error")]
 pub fn log(request_id: &str, why: &str) {
     let request_id = if request_id.is_empty() { "-" } else { request_id };
-    eprintln!("token-limiter: request_id={request_id} {why}");
+    let line = format!("token-limiter: request_id={request_id} {why}\n");
+    // Not `eprintln!`, which panics when standard error cannot be written to.
+    let _unheard = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// The result of `work`, or `None` when `limit` passes first; the work is then dropped.

@@ -76,6 +76,29 @@ impl Expected {
     }
 }
 
+/// What every streamed answer of one path has.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpectedStream {
+    /// How many events with text; none if that is to be found out.
+    pub tokens: Option<usize>,
+    /// What the gateway must say about its cache; none if any word will do.
+    pub cache: Option<CacheOutcome>,
+}
+
+impl ExpectedStream {
+    /// Looks at an answer's head.
+    ///
+    /// # Errors
+    /// If it comes from the wrong side of the cache.
+    pub fn check(&self, headers: &HeaderMap) -> anyhow::Result<()> {
+        if let Some(cache) = self.cache {
+            let said = headers.get(headers::CACHE).map(|value| value.to_str().unwrap_or("?"));
+            ensure!(said == Some(cache.as_str()), "the cache said {said:?}, not {:?}", cache.as_str());
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,18 +1,40 @@
-//! The bars: what a request through the gateway may cost at most, whatever the machine.
+//! The bars: what a request through the gateway may cost at most, whatever the machine, and how fast the mock must be for
+//! the rest to mean anything.
 
 use crate::scenario::Scenario;
 use crate::summary::Summary;
-use serde::Serialize;
+use std::fmt;
 
-/// A figure that is held against a bar.
+/// The gateway's figures that are held against a bar.
 const BARS: [(&str, f64); 3] = [
     ("component calls before the upstream call", 3.0),
     ("component calls after it, on average under load", 1.5),
     ("CPU per request, relative to the bare pass-through", 4.0),
 ];
 
+/// Requests per second below which the mock would hide the gateway; of two processors, which it shares with the load.
+const MOCK_PER_S: f64 = 20_000.0;
+
+/// Where a figure should be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bound {
+    /// Not above this.
+    AtMost(f64),
+    /// Not below this.
+    AtLeast(f64),
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(most) => write!(f, "at most {most}"),
+            Self::AtLeast(least) => write!(f, "at least {least}"),
+        }
+    }
+}
+
 /// One bar, for one path.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Bar {
     /// What is held against it.
     pub what: &'static str,
@@ -20,21 +42,30 @@ pub struct Bar {
     pub path: &'static str,
     /// The figure; none if what it takes was not measured.
     pub value: Option<f64>,
-    /// What it may be at most.
-    pub at_most: f64,
+    /// What it should be.
+    pub bound: Bound,
 }
 
 impl Bar {
     /// Whether it is kept; an unmeasured one is not.
     pub fn holds(&self) -> bool {
-        self.value.is_some_and(|value| value <= self.at_most)
+        self.value.is_some_and(|value| match self.bound {
+            Bound::AtMost(most) => value <= most,
+            Bound::AtLeast(least) => value >= least,
+        })
     }
 }
 
-/// The bars of the gateway's paths among `scenarios`.
+/// The bars of `scenarios`: the direct call's, and those of the gateway's paths.
 pub fn bars(summary: &Summary, scenarios: &[Scenario]) -> Vec<Bar> {
     let [before, after, cpu] = BARS;
     let mut bars = Vec::new();
+    if scenarios.contains(&Scenario::Direct) {
+        let value = summary.median(Scenario::Direct, "load_per_s");
+        let (what, path, bound) =
+            ("requests per second of the mock", Scenario::Direct.name(), Bound::AtLeast(MOCK_PER_S));
+        bars.push(Bar { what, path, value, bound });
+    }
     for &scenario in scenarios.iter().filter(|scenario| scenario.is_gateway()) {
         let figures = [
             (before, summary.median(scenario, "calls_before")),
@@ -42,7 +73,7 @@ pub fn bars(summary: &Summary, scenarios: &[Scenario]) -> Vec<Bar> {
             (cpu, cpu_relative_to_floor(summary, scenario)),
         ];
         for ((what, at_most), value) in figures {
-            bars.push(Bar { what, path: scenario.name(), value, at_most });
+            bars.push(Bar { what, path: scenario.name(), value, bound: Bound::AtMost(at_most) });
         }
     }
     bars
@@ -78,6 +109,7 @@ mod tests {
     fn a_bar_holds_up_to_its_value() {
         let wal = Scenario::GatewayWal;
         let summary = summary(&[
+            (Scenario::Direct, "load_per_s", 19_999.0),
             (Scenario::PassThrough, "cpu_host_us_per_request", 100.0),
             (wal, "cpu_host_us_per_request", 401.0),
             (wal, "calls_before", 3.0),
@@ -86,7 +118,15 @@ mod tests {
         let bars = bars(&summary, &[Scenario::Direct, Scenario::PassThrough, wal, Scenario::CacheHit]);
         let values: Vec<_> = bars.iter().map(|bar| (bar.path, bar.value, bar.holds())).collect();
         let path = "gateway-wal";
-        assert_eq!(values, [(path, Some(3.0), true), (path, Some(1.4), true), (path, Some(4.01), false)]);
+        assert_eq!(
+            values,
+            [
+                ("direct", Some(19_999.0), false),
+                (path, Some(3.0), true),
+                (path, Some(1.4), true),
+                (path, Some(4.01), false)
+            ]
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One kept-alive connection, as an app's HTTP client has it: TCP_NODELAY set, bodies read to their end.
 
-use crate::answers::{Expected, Seen};
+use crate::answers::{Expected, ExpectedStream, Seen};
 use crate::events::Events;
 use crate::questions::{KEY, Question};
 use anyhow::{Context as _, ensure};
@@ -76,20 +76,22 @@ impl Connection {
         Ok((took, expected.check(&headers, &body, question)?))
     }
 
-    /// Asks for a streamed answer of `tokens` tokens; calls `on_token` as each arrives.
+    /// Asks for a streamed answer; calls `on_token` as each token arrives.
     ///
     /// # Errors
-    /// If it is not complete.
+    /// If it is not complete, or not as expected.
     pub async fn stream(
         &mut self,
         question: &Question,
-        tokens: usize,
+        expected: ExpectedStream,
         mut on_token: impl FnMut(),
     ) -> anyhow::Result<Pace> {
         let started = Instant::now();
-        let mut body = self.send(question.body.clone()).await?.into_body();
+        let answer = self.send(question.body.clone()).await?;
+        expected.check(answer.headers())?;
+        let mut body = answer.into_body();
         let mut events = Events::default();
-        let mut arrivals = Vec::with_capacity(tokens);
+        let mut arrivals = Vec::new();
         while let Some(frame) = timeout(PATIENCE, body.frame()).await.context("the stream stalls")? {
             let frame = frame.context("the stream broke off")?;
             let arrived = Instant::now();
@@ -101,7 +103,9 @@ impl Connection {
             }
         }
         let received = events.finish()?;
-        ensure!(received == tokens, "the stream had {received} tokens, not {tokens}");
+        if let Some(tokens) = expected.tokens {
+            ensure!(received == tokens, "the stream had {received} tokens, not {tokens}");
+        }
         let first = arrivals.first().context("the stream had no token")?;
         let gaps = arrivals.iter().zip(arrivals.iter().skip(1)).map(|(earlier, later)| *later - *earlier);
         Ok(Pace { to_first_token: *first - started, gaps: gaps.collect() })

@@ -1,5 +1,6 @@
 //! Streams held open at once. Unlike elsewhere, one that fails does not end the run: how many hold is the question.
 
+use crate::answers::ExpectedStream;
 use crate::client::Connection;
 use crate::questions::Questions;
 use std::cell::Cell;
@@ -51,7 +52,7 @@ pub async fn hold(
             let read = async {
                 let mut connection = Connection::open(address).await?;
                 connection
-                    .stream(&question, TOKENS, || {
+                    .stream(&question, ExpectedStream { tokens: Some(TOKENS), cache: None }, || {
                         if !std::mem::replace(&mut is_open, true) {
                             open.set(open.get() + 1);
                             most.set(most.get().max(open.get()));

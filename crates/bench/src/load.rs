@@ -1,7 +1,7 @@
 //! Closed loops: so many connections, each asking again as soon as it has its answer. One thread, so that a latency
 //! holds no hand-over between threads of the load generator.
 
-use crate::answers::{Expected, Seen};
+use crate::answers::{Expected, ExpectedStream, Seen};
 use crate::client::Connection;
 use crate::latency::Latencies;
 use crate::questions::{Question, Questions};
@@ -32,6 +32,27 @@ impl Ask {
         match self {
             Self::New(questions) => questions.whole(),
             Self::Same(question) => question.clone(),
+        }
+    }
+}
+
+/// What the connections ask to be streamed.
+#[derive(Debug, Clone)]
+pub enum AskStream {
+    /// A question that nobody has asked before, each time; the answer comes at the pace above.
+    Paced(Rc<Questions>),
+    /// The same question every time, which is answered as expected.
+    Replayed(Question, ExpectedStream),
+}
+
+impl AskStream {
+    fn next(&self) -> (Question, ExpectedStream) {
+        match self {
+            Self::Paced(questions) => {
+                let model = format!("mock+ttft={TTFT_MS}ms+gap={GAP_MS}ms+tokens={TOKENS}");
+                (questions.streamed(&model), ExpectedStream { tokens: Some(TOKENS), cache: None })
+            }
+            Self::Replayed(question, expected) => (question.clone(), *expected),
         }
     }
 }
@@ -109,20 +130,16 @@ impl Pool {
     ///
     /// # Errors
     /// On the first stream that is not complete.
-    pub async fn stream(
-        &mut self,
-        duration: Duration,
-        questions: &Rc<Questions>,
-    ) -> anyhow::Result<Streamed> {
-        let model = format!("mock+ttft={TTFT_MS}ms+gap={GAP_MS}ms+tokens={TOKENS}");
+    pub async fn stream(&mut self, duration: Duration, ask: &AskStream) -> anyhow::Result<Streamed> {
         let streamed = Rc::new(RefCell::new((Latencies::new()?, Latencies::new()?)));
         let started = Instant::now();
         let mut tasks = JoinSet::new();
         for mut connection in self.connections.drain(..) {
-            let (streamed, questions, model) = (streamed.clone(), questions.clone(), model.clone());
+            let (streamed, ask) = (streamed.clone(), ask.clone());
             tasks.spawn_local(async move {
                 while started.elapsed() < duration {
-                    let pace = connection.stream(&questions.streamed(&model), TOKENS, || ()).await?;
+                    let (question, expected) = ask.next();
+                    let pace = connection.stream(&question, expected, || ()).await?;
                     let (to_first_token, gaps) = &mut *streamed.borrow_mut();
                     to_first_token.record(pace.to_first_token);
                     for gap in pace.gaps {

@@ -42,6 +42,8 @@ fn main() -> anyhow::Result<()> {
     let json = serde_json::to_string_pretty(&report.json())?;
     std::fs::write(&settings.output, json + "\n").with_context(|| settings.output.display().to_string())?;
     eprintln!("{} s; all figures are in {}", started.elapsed().as_secs(), settings.output.display());
+    let failed = report.bars().iter().filter(|bar| !bar.holds()).count();
+    ensure!(!settings.enforce || failed == 0, "{failed} bars do not hold");
     Ok(())
 }
 
@@ -56,7 +58,7 @@ async fn run(settings: &Settings) -> anyhow::Result<(Summary, Vec<String>)> {
     }
     sleep(UNTIL_IDLE).await;
     let mut once: BTreeMap<Scenario, Figures> = BTreeMap::new();
-    for (scenario, path) in paths.iter().filter(|(scenario, _)| scenario.has_streams()) {
+    for (scenario, path) in &paths {
         if let Some(rss) = path.rss_bytes()? {
             once.entry(*scenario).or_default().insert("idle_rss_bytes".to_owned(), rss as f64);
         }
@@ -77,7 +79,7 @@ async fn run(settings: &Settings) -> anyhow::Result<(Summary, Vec<String>)> {
     }
     let mut notes = Vec::new();
     eprintln!("holding {} streams", settings.streams_to_hold());
-    for (scenario, path) in paths.iter().filter(|(scenario, _)| scenario.has_streams()) {
+    for (scenario, path) in paths.iter().filter(|(scenario, _)| scenario.has_paced_streams()) {
         let (figures, failure) = path.hold_streams(settings.streams_to_hold()).await?;
         once.entry(*scenario).or_default().extend(figures);
         notes.extend(failure.map(|why| format!("{}: a held stream failed: {why}", scenario.name())));

@@ -11,6 +11,8 @@ pub const TEXT_BYTES: usize = 500;
 /// Model of whole answers.
 const WHOLE_MODEL: &str = "mock+text=500";
 
+const STREAM: &str = r#""stream":true,"#;
+const MESSAGES: &str = r#""messages":"#;
 const FILLER: &str =
     "What does a traveller pay who passes the gate after dark with two mules and a cart of salt? ";
 
@@ -21,6 +23,14 @@ pub struct Question {
     pub body: Bytes,
     /// What the right answer repeats of it; no other request has it.
     pub marker: String,
+}
+
+impl Question {
+    /// The same question, to be answered as a stream.
+    pub fn as_stream(&self) -> Self {
+        let body = String::from_utf8_lossy(&self.body).replacen(MESSAGES, &format!("{STREAM}{MESSAGES}"), 1);
+        Self { body: Bytes::from(body), marker: self.marker.clone() }
+    }
 }
 
 /// Numbers the questions of a run, so that no prompt is ever asked twice.
@@ -49,9 +59,9 @@ impl Questions {
             prompt.push_str(FILLER);
         }
         prompt.truncate(TEXT_BYTES);
-        let stream = if stream { r#""stream":true,"# } else { "" };
+        let stream = if stream { STREAM } else { "" };
         let body =
-            format!(r#"{{"model":"{model}",{stream}"messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
+            format!(r#"{{"model":"{model}",{stream}{MESSAGES}[{{"role":"user","content":"{prompt}"}}]}}"#);
         Question { body: Bytes::from(body), marker }
     }
 }
@@ -108,9 +118,12 @@ mod tests {
     #[test]
     fn a_question_is_a_chat_request_whose_prompt_has_the_marker() {
         let questions = Questions::default();
-        for (question, stream) in
-            [(questions.whole(), None), (questions.streamed("mock+gap=5ms"), Some(true))]
-        {
+        let whole = questions.whole();
+        for (question, stream) in [
+            (whole.clone(), None),
+            (whole.as_stream(), Some(true)),
+            (questions.streamed("mock+gap=5ms"), Some(true)),
+        ] {
             let body: Value = serde_json::from_slice(&question.body).unwrap();
             let prompt = body["messages"][0]["content"].as_str().unwrap();
             assert_eq!(prompt.len(), TEXT_BYTES);

@@ -1,6 +1,6 @@
 //! The results, for people and for programs.
 
-use crate::bars::{Bar, bars, cpu_relative_to_floor, cpu_relative_to_same_calls};
+use crate::bars::{Bar, Bound, bars, cpu_relative_to_floor, cpu_relative_to_same_calls};
 use crate::procfs;
 use crate::round::{LOAD_CONNECTIONS, STREAM_CONNECTIONS};
 use crate::scenario::Scenario;
@@ -40,11 +40,13 @@ const REQUESTS: [Column; 11] = [
     ("writes", "database", "database_writes", 1.0, 3),
 ];
 
-const STREAMS: [Column; 10] = [
+const STREAMS: [Column; 12] = [
     ("TTFT +ms", "p50", "added_ttft_p50_us", 1e-3, 2),
     ("TTFT +ms", "p99", "added_ttft_p99_us", 1e-3, 2),
     ("gap +ms", "p50", "added_gap_p50_us", 1e-3, 2),
     ("gap +ms", "p99", "added_gap_p99_us", 1e-3, 2),
+    ("to floor", "TTFT p50", "over_floor_ttft_p50_us", 1e-3, 2),
+    ("to floor", "gap p99", "over_floor_gap_p99_us", 1e-3, 2),
     ("CPU µs", "/token", "cpu_host_us_per_token", 1.0, 0),
     ("held", "served", "held_complete", 1.0, 0),
     ("held", "at once", "held_at_once", 1.0, 0),
@@ -69,7 +71,7 @@ impl Report<'_> {
         let _ = writeln!(
             text,
             "\nStreams on {STREAM_CONNECTIONS} connections, added to the direct call's TTFT {:.2} / {:.2} ms and gap \
-             {:.2} / {:.2} ms;\n{} streams opened to be held at once; resident memory of the host.\n",
+             {:.2} / {:.2} ms,\nand to the bare pass-through's (`to floor`); {} streams opened to be held at once; resident memory of the host.\n",
             direct("ttft_p50_us"),
             direct("ttft_p99_us"),
             direct("gap_p50_us"),
@@ -93,8 +95,7 @@ impl Report<'_> {
         for bar in self.bars() {
             let verdict = if bar.holds() { "holds" } else { "FAILS" };
             let value = bar.value.map_or_else(|| "not measured".to_owned(), |value| format!("{value:.2}"));
-            let (what, path, at_most) = (bar.what, bar.path, bar.at_most);
-            let _ = writeln!(text, "  {verdict}  {path:<16}{what}: {value} (at most {at_most})");
+            let _ = writeln!(text, "  {verdict}  {:<16}{}: {value} ({})", bar.path, bar.what, bar.bound);
         }
         for note in self.notes {
             let _ = writeln!(text, "\nNote: {note}");
@@ -115,8 +116,11 @@ impl Report<'_> {
             .bars()
             .into_iter()
             .map(|bar| {
-                let holds = bar.holds();
-                json!({"what": bar.what, "path": bar.path, "value": bar.value, "at_most": bar.at_most, "holds": holds})
+                let (name, bound) = match bar.bound {
+                    Bound::AtMost(most) => ("at_most", most),
+                    Bound::AtLeast(least) => ("at_least", least),
+                };
+                json!({"what": bar.what, "path": bar.path, "value": bar.value, name: bound, "holds": bar.holds()})
             })
             .collect();
         json!({
@@ -141,7 +145,8 @@ impl Report<'_> {
         })
     }
 
-    fn bars(&self) -> Vec<Bar> {
+    /// The bars of what was measured.
+    pub fn bars(&self) -> Vec<Bar> {
         bars(self.summary, &self.settings.scenarios())
     }
 

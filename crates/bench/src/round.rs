@@ -1,11 +1,11 @@
 //! One path, measured once: one connection, many connections, streams. Between the parts nothing goes on: after-work is
 //! waited for and belongs to the part that caused it.
 
-use crate::answers::Expected;
+use crate::answers::{Expected, ExpectedStream};
 use crate::client::Connection;
 use crate::counters::Counters;
 use crate::held::{Held, hold};
-use crate::load::{Ask, Pool};
+use crate::load::{Ask, AskStream, Pool};
 use crate::procfs::{self, Usage, tree_usage};
 use crate::questions::Questions;
 use crate::rig::Rig;
@@ -36,6 +36,7 @@ pub struct Path<'a> {
     questions: Rc<Questions>,
     ask: Ask,
     expected: Expected,
+    ask_stream: AskStream,
 }
 
 impl<'a> Path<'a> {
@@ -62,7 +63,14 @@ impl<'a> Path<'a> {
             Ask::New(questions.clone())
         };
         let expected = connection.learn(scenario.cache(), &question).await?;
-        Ok(Self { scenario, rig, address, questions: questions.clone(), ask, expected })
+        let ask_stream = if scenario == Scenario::CacheHit {
+            let (question, cache) = (question.as_stream(), scenario.cache());
+            let pace = connection.stream(&question, ExpectedStream { tokens: None, cache }, || ()).await?;
+            AskStream::Replayed(question, ExpectedStream { tokens: Some(pace.gaps.len() + 1), cache })
+        } else {
+            AskStream::Paced(questions.clone())
+        };
+        Ok(Self { scenario, rig, address, questions: questions.clone(), ask, expected, ask_stream })
     }
 
     /// Memory of the host now, if there is one.
@@ -136,18 +144,20 @@ impl<'a> Path<'a> {
 
     async fn streams(&self, durations: Durations, figures: &mut Figures) -> anyhow::Result<()> {
         let mut pool = Pool::open(self.address, STREAM_CONNECTIONS).await?;
-        pool.stream(ms(durations.warm_up_ms), &self.questions).await?;
+        pool.stream(ms(durations.warm_up_ms), &self.ask_stream).await?;
         self.quiet().await?;
         let before = self.used()?;
-        let streamed = pool.stream(ms(durations.stream_ms), &self.questions).await?;
+        let streamed = pool.stream(ms(durations.stream_ms), &self.ask_stream).await?;
         self.quiet().await?;
         let tokens = streamed.gaps.count() + streamed.to_first_token.count();
         self.used()?.per(tokens, &before, "token", figures);
         add(figures, "streams", streamed.to_first_token.count());
         figures.insert("ttft_p50_us".to_owned(), streamed.to_first_token.quantile_us(0.5));
         figures.insert("ttft_p99_us".to_owned(), streamed.to_first_token.quantile_us(0.99));
-        figures.insert("gap_p50_us".to_owned(), streamed.gaps.quantile_us(0.5));
-        figures.insert("gap_p99_us".to_owned(), streamed.gaps.quantile_us(0.99));
+        if self.scenario.has_paced_streams() {
+            figures.insert("gap_p50_us".to_owned(), streamed.gaps.quantile_us(0.5));
+            figures.insert("gap_p99_us".to_owned(), streamed.gaps.quantile_us(0.99));
+        }
         Ok(())
     }
 

@@ -111,10 +111,14 @@ impl Scenario {
         }
     }
 
-    /// Whether streams are measured: a hit has no upstream whose pace it could keep, and the probe that makes the
-    /// gateway's calls reads answers whole.
+    /// Whether streams are measured: the probe that makes the gateway's calls reads answers whole.
     pub fn has_streams(self) -> bool {
-        !matches!(self, Self::CacheHit | Self::SameCalls | Self::SameCallsMemory)
+        !matches!(self, Self::SameCalls | Self::SameCallsMemory)
+    }
+
+    /// Whether they keep the upstream's pace and so can be held: a hit is replayed at once.
+    pub fn has_paced_streams(self) -> bool {
+        self.has_streams() && self != Self::CacheHit
     }
 
     /// Whether the bars are meant for it: the gateway with an upstream call.

@@ -13,6 +13,10 @@ pub struct Settings {
     #[arg(long)]
     pub quick: bool,
 
+    /// End with an error when a bar does not hold.
+    #[arg(long)]
+    pub enforce: bool,
+
     /// Rounds, in each of which every path is measured once [default: 3, quick: 1].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: Option<u32>,

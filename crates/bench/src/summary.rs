@@ -1,4 +1,4 @@
-//! Figures of several rounds made into one, and what a path adds to the direct call. What is added is taken round by
+//! Figures of several rounds made into one, and what a path adds to the direct call and to the bare pass-through. What is added is taken round by
 //! round, so that both sides of a difference saw the same machine.
 
 use crate::round::Figures;
@@ -6,7 +6,7 @@ use crate::scenario::Scenario;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Figures of which the direct call's are subtracted.
+/// Figures of which the direct call's, and the bare pass-through's, are subtracted.
 const COMPARED: [&str; 6] =
     ["one_p50_us", "one_p99_us", "ttft_p50_us", "ttft_p99_us", "gap_p50_us", "gap_p99_us"];
 
@@ -44,17 +44,19 @@ impl Summary {
     pub fn of(rounds: &[BTreeMap<Scenario, Figures>]) -> Self {
         let mut values: BTreeMap<&'static str, BTreeMap<String, Vec<f64>>> = BTreeMap::new();
         for round in rounds {
-            let direct = round.get(&Scenario::Direct);
+            let bases = [("added", Scenario::Direct), ("over_floor", Scenario::PassThrough)]
+                .map(|(prefix, base)| (prefix, base, round.get(&base)));
             for (scenario, figures) in round {
                 let path = values.entry(scenario.name()).or_default();
                 for (name, value) in figures {
                     path.entry(name.clone()).or_default().push(*value);
-                    let base = direct.and_then(|direct| direct.get(name));
-                    if let Some(base) = base
-                        && *scenario != Scenario::Direct
-                        && COMPARED.contains(&name.as_str())
-                    {
-                        path.entry(format!("added_{name}")).or_default().push(value - base);
+                    for (prefix, _, figures) in bases.iter().filter(|(_, base, _)| base < scenario) {
+                        let base = figures.and_then(|figures| figures.get(name));
+                        if let Some(base) = base
+                            && COMPARED.contains(&name.as_str())
+                        {
+                            path.entry(format!("{prefix}_{name}")).or_default().push(value - base);
+                        }
                     }
                 }
             }
@@ -97,11 +99,18 @@ mod tests {
     fn what_is_added_is_taken_round_by_round() {
         let round = |direct: f64, gateway: f64| {
             let figures = |us| Figures::from([("one_p50_us".to_owned(), us), ("load_per_s".to_owned(), us)]);
-            BTreeMap::from([(Scenario::Direct, figures(direct)), (Scenario::GatewayWal, figures(gateway))])
+            BTreeMap::from([
+                (Scenario::Direct, figures(direct)),
+                (Scenario::PassThrough, figures(direct + 1.0)),
+                (Scenario::GatewayWal, figures(gateway)),
+            ])
         };
         // The machine is ten times slower in one round; the difference of medians would be 110.
         let summary = Summary::of(&[round(10.0, 20.0), round(100.0, 200.0), round(11.0, 22.0)]);
         assert_eq!(summary.median(Scenario::GatewayWal, "added_one_p50_us"), Some(11.0));
+        assert_eq!(summary.median(Scenario::GatewayWal, "over_floor_one_p50_us"), Some(10.0));
+        assert_eq!(summary.median(Scenario::PassThrough, "added_one_p50_us"), Some(1.0));
+        assert_eq!(summary.median(Scenario::PassThrough, "over_floor_one_p50_us"), None);
         assert_eq!(summary.median(Scenario::GatewayWal, "one_p50_us"), Some(22.0));
         assert_eq!(summary.median(Scenario::GatewayWal, "added_load_per_s"), None);
         assert_eq!(summary.median(Scenario::Direct, "added_one_p50_us"), None);

@@ -15,9 +15,14 @@ pub fn client_ip(headers: &HeaderMap) -> Option<IpAddr> {
     ip.ok().map(|ip| ip.to_canonical())
 }
 
-/// Whether the peer of the connection is on this machine. When it is not known, the answer is no.
+/// What a reverse proxy says of the client that it speaks for: RFC 7239, and the customs before it.
+const FORWARDED: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
+
+/// Whether the client is on this machine. When it is not known, the answer is no; so it is when the request was forwarded,
+/// because then only the proxy is known to be here.
 pub fn is_loopback_client(headers: &HeaderMap) -> bool {
-    client_ip(headers).is_some_and(|ip| ip.is_loopback())
+    let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
+    !is_forwarded && client_ip(headers).is_some_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -42,6 +47,16 @@ mod tests {
                 headers.append("spin-client-addr", value.parse().unwrap());
             }
             assert_eq!(is_loopback_client(&headers), expected, "{values:?}");
+        }
+    }
+    #[test]
+    fn whom_a_proxy_speaks_for_is_not_known_to_be_here() {
+        for name in ["forwarded", "x-forwarded-for", "X-Real-IP"] {
+            let mut headers = HeaderMap::new();
+            headers.insert("spin-client-addr", "127.0.0.1:5000".parse().unwrap());
+            headers.insert(http::HeaderName::try_from(name).unwrap(), "127.0.0.1".parse().unwrap());
+            assert!(!is_loopback_client(&headers), "{name}");
+            assert_eq!(client_ip(&headers).unwrap().to_string(), "127.0.0.1", "the peer is who it is");
         }
     }
 }

@@ -14,13 +14,23 @@ pub struct Arguments {
 
 impl Arguments {
     /// Reads the host's own `spin-path-info`, or the whole path behind an exact route.
+    ///
+    /// Where the probe stands in for another component, whose paths it is asked for, the manifest says what it shows: the
+    /// environment variable `BEHAVIOUR`, a path with parameters.
     pub fn of(request: &Request) -> Self {
+        if let Ok(behaviour) = std::env::var("BEHAVIOUR") {
+            let (path, query) = behaviour.split_once('?').unwrap_or((&behaviour, ""));
+            return Self::new(path, query);
+        }
         let path_info = request.headers().get_all("spin-path-info").iter().next_back();
         let path = match path_info.and_then(|value| value.to_str().ok()) {
             Some(path) if !path.is_empty() => path,
             _ => request.uri().path(),
         };
-        let query = request.uri().query().unwrap_or_default();
+        Self::new(path, request.uri().query().unwrap_or_default())
+    }
+
+    fn new(path: &str, query: &str) -> Self {
         Self {
             path: path.to_owned(),
             parameters: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),

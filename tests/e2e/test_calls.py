@@ -1,0 +1,61 @@
+"""What a request costs in calls between components, which decide how many a machine can serve."""
+
+import asyncio
+import itertools
+
+import httpx
+from support import load
+from support.clients import until
+from support.gateway import KEY
+
+STATS = "/.well-known/dev-host/stats"
+REQUESTS, CONNECTIONS = 300, 32
+# Called after the answer; every other call comes before it.
+AFTERWARDS = ["/settle", "/store-batch", "/records", "/events"]
+
+
+def test_three_calls_before_the_upstream_call_and_one_and_a_half_after_it(new_gateway, unique):
+    gateway = new_gateway(runtime_config='[key_value_store.default]\ntype = "spin"\n', arguments=["--stats"])
+    assert gateway.chat(text=unique).status_code == 200
+    before = calls_when_quiet(gateway)
+    answers = asyncio.run(ask_all(gateway, unique))
+    assert all((a.status, a.headers["x-tollgate-cache"]) == (200, "miss") for a in answers)
+    made = calls_when_quiet(gateway)
+    made = {name: count - before.get(name, 0) for name, count in made.items()}
+    after = sum(count for name, count in made.items() if name.split(" ")[1] in AFTERWARDS)
+    assert set(made) == {
+        "router /v1/chat/completions",
+        "token-limiter /reserve",
+        "semantic-cache /lookup",
+        "semantic-cache /store-batch",
+        "token-limiter /settle",
+        "usage-logger /records",
+    }
+    assert sum(made.values()) - after <= 3.0 * REQUESTS, made
+    assert after <= 1.5 * REQUESTS, made
+
+
+async def ask_all(gateway, text):
+    """Every question once, on so many connections at a time."""
+    numbers = itertools.count()
+
+    async def work():
+        answers = []
+        while (number := next(numbers)) < REQUESTS:
+            body = {"model": "mock", "messages": [{"role": "user", "content": f"{text} {number}"}]}
+            answers.append(await load.post(gateway.url, KEY, f"calls-{number}", body))
+        return answers
+
+    return sum(await asyncio.gather(*(work() for _ in range(CONNECTIONS))), [])
+
+
+def calls_when_quiet(gateway):
+    """Calls by component and path since the start, once no more are made: what follows answers is sent within 150 ms."""
+    seen = []
+
+    def is_quiet():
+        seen.append({k: v for k, v in httpx.get(f"{gateway.url}{STATS}").json()["calls"].items() if "/admin" not in k})
+        return len(seen) > 25 and all(calls == seen[-1] for calls in seen[-25:])
+
+    until("no more calls", is_quiet, within=20)
+    return seen[-1]
