@@ -1,10 +1,11 @@
 //! A batch of settlements: each changes exactly the counters that its reservation names, or is rejected.
 
+use contracts::RetriedUsage;
 use contracts::limiter::{SettleBatch, SettleOutcome, SettledUsage};
 use futures::executor::block_on;
 use gateway_config::LimiterConfig;
 use quota::{CounterStore, MAX_AMOUNT, MAX_CHARGES, MAX_TOKENS, Reservation, StoreError, Unit};
-use quota::{Settlement, Taken, Usage, corrections, settle};
+use quota::{Retried, Settlement, Taken, Usage, corrections, settle};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -16,12 +17,16 @@ pub fn settlement(data: &[u8]) {
     let Ok(batch) = serde_json::from_slice::<SettleBatch>(data) else { return };
     // Without rules: what is weighed or priced stays as reserved.
     let config = LimiterConfig::default();
-    let settlements = batch.settlements.iter().map(|s| {
+    let retried: Vec<Vec<Retried<'_>>> =
+        batch.settlements.iter().map(|s| s.retried.iter().map(attempt).collect()).collect();
+    let settlements = batch.settlements.iter().zip(&retried).map(|(s, retried)| {
         let SettledUsage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens } = s.usage;
         let usage = Usage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens };
         let taken = match s.outcome {
             SettleOutcome::Returned => Taken::Nothing,
-            SettleOutcome::Used => Taken::Tokens { usage, model: &s.model, deployment: &s.deployment },
+            SettleOutcome::Used => {
+                Taken::Tokens { usage, model: &s.model, deployment: &s.deployment, retried }
+            }
         };
         Settlement { reservation: &s.reservation, taken }
     });
@@ -32,12 +37,12 @@ pub fn settlement(data: &[u8]) {
     for (index, settlement) in batch.settlements.iter().enumerate() {
         reservation(&settlement.reservation);
         match settlement.reservation.parse::<Reservation>() {
-            Ok(reservation)
-                if settlement.outcome == SettleOutcome::Returned || is_possible(&settlement.usage) =>
-            {
+            Ok(reservation) if settlement.outcome == SettleOutcome::Returned || is_possible(settlement) => {
                 for charge in reservation.charges {
-                    let (prompt, completion) =
-                        (settlement.usage.prompt_tokens, settlement.usage.completion_tokens);
+                    let retried =
+                        |tokens: fn(&RetriedUsage) -> u64| settlement.retried.iter().map(tokens).sum::<u64>();
+                    let prompt = settlement.usage.prompt_tokens + retried(|r| r.prompt_tokens);
+                    let completion = settlement.usage.completion_tokens + retried(|r| r.completion_tokens);
                     let used = match (settlement.outcome, charge.slot.counter.kind().unit) {
                         (SettleOutcome::Returned, _) | (_, Unit::Slots) => 0,
                         (_, Unit::TotalTokens) => prompt + completion,
@@ -59,11 +64,18 @@ pub fn settlement(data: &[u8]) {
     assert_eq!(store.0.into_inner(), expected, "each counter changes by the sum of the differences");
 }
 
-fn is_possible(usage: &SettledUsage) -> bool {
-    let SettledUsage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens } = *usage;
+fn attempt(attempt: &RetriedUsage) -> Retried<'_> {
+    let RetriedUsage { pool, deployment, prompt_tokens, completion_tokens } = attempt;
+    Retried { model: pool, deployment, prompt_tokens: *prompt_tokens, completion_tokens: *completion_tokens }
+}
+
+fn is_possible(settlement: &contracts::limiter::Settlement) -> bool {
+    let SettledUsage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens } = settlement.usage;
+    let retried = settlement.retried.iter().flat_map(|r| [r.prompt_tokens, r.completion_tokens]);
     [prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens]
-        .iter()
-        .all(|tokens| *tokens <= MAX_TOKENS)
+        .into_iter()
+        .chain(retried)
+        .all(|tokens| tokens <= MAX_TOKENS)
 }
 
 fn reservation(text: &str) {

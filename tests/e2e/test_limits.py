@@ -1,12 +1,14 @@
 """Tokens per minute: never over the limit, settled to what was really used, and honest to the client."""
 
 import asyncio
+import signal
 import time
 from collections import Counter
 
 import pytest
 from support import load, servers
-from support.gateway import KEY, OTHER_KEY, SMALL_KEY
+from support.clients import until
+from support.gateway import KEY, OTHER_KEY, SMALL_KEY, digest
 
 
 def test_headers_tell_what_is_left(new_gateway, minute_ahead):
@@ -49,6 +51,47 @@ def test_a_failed_call_and_a_cache_hit_cost_nothing(new_gateway, minute_ahead):
         gateway.record_of(gateway.chat("unreachable", f"failing {i}", max_tokens=700))
         gateway.record_of(gateway.chat(text="again", max_tokens=50))
     assert gateway.chat(text="at last", max_tokens=700).status_code == 200
+
+
+def test_a_reservation_that_comes_too_late_is_given_back(new_gateway, mock, tmp_path):
+    redis = servers.start_redis(tmp_path)
+    limits = """
+[[backends]]
+id = "mock"
+base_url = "{}/v1"
+[[models]]
+name = "*"
+deployments = [{{ backend = "mock" }}]
+[[consumers]]
+id = "tester"
+keys_sha256 = ["{}"]
+[[limits]]
+name = "yearly"
+counter_key = []
+token_quota = 1_000
+period = "year"
+""".format(mock.url, digest(KEY))
+    config = f'[key_value_store.default]\ntype = "redis"\nurl = "{redis.url}"\n'
+    try:
+        gateway = new_gateway(document=limits, runtime_config=config)
+        first = gateway.chat(text="first")
+        used = gateway.record_of(first)["prompt_tokens"] + gateway.record_of(first)["completion_tokens"]
+
+        def counted():
+            return gateway.admin.get("/admin/limits/yearly").json()["amounts"][0]["used"]
+
+        until("the first is settled", lambda: counted() == used)
+        redis.process.send_signal(signal.SIGSTOP)
+        try:
+            late = gateway.chat(text="late", max_tokens=500)
+        finally:
+            redis.process.send_signal(signal.SIGCONT)
+        assert (late.status_code, late.json()["error"]["code"]) == (503, "limiter_unavailable")
+        until("the limiter admitted it", lambda: "admitted a request too late" in gateway.server.log())
+        until("it is given back", lambda: counted() == used)
+        assert gateway.chat(text="next", max_tokens=500).status_code == 200
+    finally:
+        redis.stop()
 
 
 TOGETHER, ADMITTED, TOKENS_EACH = 1_000, 300, 1_000

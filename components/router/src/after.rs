@@ -12,7 +12,7 @@
 use crate::host;
 use crate::peers;
 use contracts::UsageRecord;
-use contracts::limiter::{MAX_BATCH, SettleBatch, Settlement};
+use contracts::limiter::{MAX_BATCH, SettleBatch, SettleOutcome, SettledUsage, Settlement};
 use contracts::store_batch;
 use std::cell::RefCell;
 use std::time::Duration;
@@ -61,6 +61,29 @@ pub fn enqueue(settlement: Option<Settlement>, record: UsageRecord) {
     });
     if start_flusher {
         host::spawn(flush());
+    }
+}
+
+/// Leaves word that a reservation is not needed after all.
+pub fn give_back(reservation: String) {
+    let start_flusher = QUEUE.with_borrow_mut(|queue| {
+        queue.settlements.push(returned(reservation));
+        queue.start_flusher()
+    });
+    if start_flusher {
+        host::spawn(flush());
+    }
+}
+
+/// The settlement of what was not used.
+pub fn returned(reservation: String) -> Settlement {
+    Settlement {
+        reservation,
+        outcome: SettleOutcome::Returned,
+        usage: SettledUsage::default(),
+        model: String::new(),
+        deployment: String::new(),
+        retried: Vec::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::host::Arrival;
 use crate::pools;
+use crate::story::Story;
 use gateway_config::RouterConfig;
 use http::HeaderMap;
 use openai_types::ChatRequest;
@@ -17,6 +18,8 @@ pub struct Call {
     pub chat: ChatRequest,
     /// What of the client's headers goes upstream.
     pub headers: HeaderMap,
+    /// The model that was asked for, its alias resolved; of `*`, the name.
+    pub asked: String,
     /// The model that answers, aliases and routes resolved; of `*`, the name that is passed on.
     pub model: String,
     /// The route that decided so.
@@ -33,6 +36,8 @@ pub struct Call {
     pub options: Options,
     /// Its clock.
     pub arrival: Arrival,
+    /// Whom it was given to.
+    pub story: Story,
 }
 
 impl Call {

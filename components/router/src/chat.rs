@@ -9,6 +9,7 @@ use crate::host::{self, Arrival};
 use crate::ledger::{Ledger, Spent};
 use crate::peers::{self, Admission, Lookup};
 use crate::reply::{Reply, X_SHOULD_RETRY};
+use crate::story::Story;
 use crate::upstream::{self, Elsewhere};
 use crate::{pools, side, stream};
 use bytes::Bytes;
@@ -107,7 +108,7 @@ impl Client<'_> {
         };
         let session = routing::session(target, &facts);
         let region = REGION_HEADERS.into_iter().find_map(header).map(str::to_owned);
-        let model = target.name.to_owned();
+        let (asked, model) = (asked.name.to_owned(), target.name.to_owned());
         let options = self.options(target.pool.model, chat.include_usage);
         let headers = door::for_upstream(self.headers);
         let arrival = arrival.clone();
@@ -115,6 +116,7 @@ impl Client<'_> {
             config: self.config,
             chat,
             headers,
+            asked,
             model,
             route,
             region,
@@ -123,6 +125,7 @@ impl Client<'_> {
             completion_tokens,
             options,
             arrival,
+            story: Story::default(),
         };
         Ok((call, mirror))
     }
@@ -135,9 +138,9 @@ impl Client<'_> {
     ) -> Result<Reply, Cause> {
         let facts = self.facts(&call);
         let ((admission, lookup), ()) = futures::join!(peers::ask(&facts, self.body), pools::refresh());
-        let limit_headers = match admission {
-            Admission::Admitted { reservation, prompt_tokens, observed, headers } => {
-                ledger.reserved(reservation, prompt_tokens, observed);
+        let mut limit_headers = match admission {
+            Admission::Admitted { reservation, prompt_tokens, observed, uncounted, headers } => {
+                ledger.reserved(reservation, prompt_tokens, observed, uncounted);
                 headers
             }
             Admission::Refused { status, headers, body } => {
@@ -156,6 +159,7 @@ impl Client<'_> {
         let (cache, cache_key) = match lookup {
             Lookup::Hit { headers, body, usage } => {
                 ledger.looked_up(CacheOutcome::Exact);
+                set_consumed(&mut limit_headers, self.config, 0);
                 let reply = Reply::whole(200, headers, body).with_headers(limit_headers);
                 return Ok(reply.and_then(move |taken| async move {
                     ledger.close_hit(200, outcome_of(taken), usage);
@@ -217,7 +221,8 @@ impl Client<'_> {
         facts.extend(host::header(headers::CONSUMER, &consumer.id));
         facts.extend(host::header(headers::TEAM, consumer.team.as_deref().unwrap_or_default()));
         facts.extend(host::header(headers::APP, consumer.app.as_deref().unwrap_or_default()));
-        facts.extend(host::header(headers::MODEL, &call.model));
+        facts.extend(host::header(headers::MODEL, &call.asked));
+        facts.extend(host::header(headers::SERVED_MODEL, &call.model));
         let pool = call.target().map_or("", |target| target.pool.model.name.as_str());
         facts.extend(host::header(headers::POOL, pool));
         facts
@@ -258,7 +263,7 @@ fn answered(
 ) -> Reply {
     if !matches!(outcome.given, Given::Stream { .. }) {
         // A stream's books are kept to its end: others may yet go on with it.
-        ledger.answered_by(&outcome);
+        ledger.answered_by(&call, &outcome);
     }
     extra.extend(host::header(headers::ATTEMPTS, &outcome.attempts.to_string()));
     extra.extend(host::header(headers::ROUTE, &outcome.explanation));
@@ -269,7 +274,9 @@ fn answered(
     let upstream::Outcome { given, .. } = outcome;
     match given {
         Given::Whole { headers, body } => {
-            whole(ledger, outcome.flight, cache_key, headers, body).with_headers(extra)
+            let spent = spent_on(&body);
+            set_consumed(&mut extra, call.config, ledger.consumed(&spent));
+            whole(ledger, outcome.flight, cache_key, headers, body, spent).with_headers(extra)
         }
         Given::Stream { headers, source } => {
             let rest = upstream::Outcome { given: Given::Nothing(NOTHING_LEFT), ..outcome };
@@ -281,12 +288,14 @@ fn answered(
                 // The gateway has retried already; an SDK's own retries would multiply with ours.
                 extra.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
             }
+            set_consumed(&mut extra, call.config, ledger.consumed(&Spent::Nothing));
             ledger.close(status, Outcome::UpstreamError, "", Spent::Nothing);
             Reply::whole(status, headers, body).with_headers(extra)
         }
         Given::Nothing(failed) => {
             let cause = Cause::NoAnswer(failed);
             let error = cause.to_api_error();
+            set_consumed(&mut extra, call.config, ledger.consumed(&Spent::Nothing));
             ledger.close(error.status, Outcome::UpstreamFailed, error.code, Spent::Nothing);
             if has_retried {
                 extra.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -300,6 +309,24 @@ fn answered(
 const NOTHING_LEFT: crate::error::UpstreamFailed =
     crate::error::UpstreamFailed::NoneLeft { retry_after_s: None };
 
+/// Tells the client what its request took, now that it is known: the limiter's header has what it was expected to take.
+fn set_consumed(headers: &mut HeaderMap, config: &RouterConfig, tokens: u64) {
+    if let Some(value) = headers.get_mut(&config.limit_headers.consumed_tokens) {
+        *value = tokens.into();
+    }
+}
+
+/// What a whole answer took.
+fn spent_on(body: &[u8]) -> Spent {
+    match Answer::parse(body) {
+        Ok(answer) => match answer.usage() {
+            Some(usage) => Spent::Counted(usage),
+            None => Spent::Generated { bytes: answer.generated_bytes() },
+        },
+        Err(_) => Spent::Nothing, // it parsed a moment ago
+    }
+}
+
 /// Sends a whole answer, and closes the books when the client has it.
 fn whole(
     mut ledger: Ledger,
@@ -307,15 +334,9 @@ fn whole(
     cache_key: Option<String>,
     headers: HeaderMap,
     body: Vec<u8>,
+    spent: Spent,
 ) -> Reply {
     ledger.first_content_at(Some(ledger.elapsed_ms()));
-    let spent = match Answer::parse(&body) {
-        Ok(answer) => match answer.usage() {
-            Some(usage) => Spent::Counted(usage),
-            None => Spent::Generated { bytes: answer.generated_bytes() },
-        },
-        Err(_) => Spent::Nothing, // it parsed a moment ago
-    };
     // The deployment has done its part, whatever the client does now.
     if let (Some(mut flight), Spent::Counted(usage)) = (flight, &spent) {
         flight.used(usage.total());

@@ -3,12 +3,13 @@
 use crate::after;
 use crate::call::Call;
 use crate::host::Arrival;
+use crate::story::{Asked, Attempts};
 use crate::upstream;
 use bytes::Bytes;
 use contracts::limiter::{SettleOutcome, SettledUsage, Settlement};
 use contracts::record::MAX_RETRIED;
 use contracts::{CacheOutcome, Outcome, RetriedUsage, UsageRecord};
-use gateway_config::{Consumer, Deployment};
+use gateway_config::Consumer;
 use openai_types::Usage;
 
 /// The books of one request. Closed exactly once, on every way out.
@@ -69,14 +70,17 @@ impl Ledger {
         self.request = request.clone();
     }
 
-    /// Notes what must be settled, the size of the prompt if it is known, and the limits that only observed.
+    /// Notes what must be settled, the size of the prompt if it is known, the limits that only observed, and whether none
+    /// could count.
     pub fn reserved(
         &mut self,
         reservation: Option<String>,
         prompt_tokens: Option<u64>,
         observed: Vec<String>,
+        uncounted: bool,
     ) {
         self.record.observed = observed;
+        self.record.uncounted = uncounted;
         self.reservation = reservation;
         self.prompt_tokens = prompt_tokens;
     }
@@ -92,28 +96,51 @@ impl Ledger {
     }
 
     /// Notes who answered, or was asked last, how that was decided, and what was spent on attempts that gave no answer.
-    pub fn answered_by(&mut self, outcome: &upstream::Outcome) {
+    pub fn answered_by(&mut self, call: &Call, outcome: &upstream::Outcome) {
         self.record.deployment = outcome.deployment.map(|d| d.label.clone()).unwrap_or_default();
         self.record.attempts = outcome.attempts;
         self.record.pool.clone_from(&outcome.model);
         self.record.route.clone_from(&outcome.explanation);
-        for (deployment, spent) in &outcome.wasted {
-            self.also_spent(deployment, &Spent::from(*spent));
+        self.wasted(&call.story.so_far());
+    }
+
+    /// Notes the same of a request whose client left while somebody was being asked.
+    pub fn left_asking(&mut self, call: &Call) {
+        let attempts = call.story.so_far();
+        self.record.attempts = attempts.made;
+        if let Some(Asked { deployment, pool }) = attempts.answered.last().or(attempts.last.as_ref()) {
+            self.record.deployment.clone_from(&deployment.label);
+            self.record.pool.clone_from(pool);
+        }
+        self.wasted(&attempts);
+    }
+
+    fn wasted(&mut self, attempts: &Attempts) {
+        for (asked, spent) in &attempts.wasted {
+            self.also_spent(asked, &Spent::from(*spent));
         }
     }
 
     /// Adds what another deployment took for the same request: for a part of the answer that broke off, or an attempt that failed.
-    pub fn also_spent(&mut self, deployment: &Deployment, spent: &Spent) {
+    pub fn also_spent(&mut self, asked: &Asked, spent: &Spent) {
         let usage = self.usage_of(spent);
         let retried = &mut self.record.retried_usage;
         if usage == Usage::default() || retried.len() >= MAX_RETRIED {
             return;
         }
         retried.push(RetriedUsage {
-            deployment: deployment.label.clone(),
+            pool: asked.pool.clone(),
+            deployment: asked.deployment.label.clone(),
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
         });
+    }
+
+    /// What the request took in all, failed attempts included, if the answer took so much.
+    pub fn consumed(&self, spent: &Spent) -> u64 {
+        let retried = self.record.retried_usage.iter();
+        let each = retried.map(|attempt| attempt.prompt_tokens.saturating_add(attempt.completion_tokens));
+        each.fold(self.tokens(spent), u64::saturating_add)
     }
 
     /// Tokens that were spent, estimated where nobody counted.
@@ -177,28 +204,25 @@ impl Ledger {
         after::enqueue(settlement, self.record);
     }
 
-    /// What the limiter is told: the record's figures, with those of failed attempts.
+    /// What the limiter is told: the record's figures.
     fn settlement(&self, reservation: String, outcome: SettleOutcome) -> Settlement {
         let record = &self.record;
-        let with_retried = |own: u64, of: fn(&RetriedUsage) -> u64| {
-            record.retried_usage.iter().map(of).fold(own, u64::saturating_add)
-        };
-        let (usage, model, deployment) = match outcome {
-            SettleOutcome::Returned => (SettledUsage::default(), String::new(), String::new()),
-            SettleOutcome::Used => (
-                SettledUsage {
-                    prompt_tokens: with_retried(record.prompt_tokens, |retried| retried.prompt_tokens),
+        match outcome {
+            SettleOutcome::Returned => after::returned(reservation),
+            SettleOutcome::Used => Settlement {
+                reservation,
+                outcome,
+                usage: SettledUsage {
+                    prompt_tokens: record.prompt_tokens,
                     cached_tokens: record.cached_tokens,
-                    completion_tokens: with_retried(record.completion_tokens, |retried| {
-                        retried.completion_tokens
-                    }),
+                    completion_tokens: record.completion_tokens,
                     reasoning_tokens: record.reasoning_tokens,
                 },
-                record.model.clone(),
-                record.deployment.clone(),
-            ),
-        };
-        Settlement { reservation, outcome, usage, model, deployment }
+                model: record.pool.clone(),
+                deployment: record.deployment.clone(),
+                retried: record.retried_usage.clone(),
+            },
+        }
     }
 
     /// The prompt and the text that was generated: the limiter's count of the prompt, else both by their bytes.

@@ -15,6 +15,7 @@ mod peers;
 mod pools;
 mod reply;
 mod side;
+mod story;
 mod stream;
 mod upstream;
 

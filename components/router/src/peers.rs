@@ -3,16 +3,17 @@
 //! A slow or dead cache or logger costs the client nothing but the cache; a dead limiter refuses, because admitting
 //! uncounted requests is what the gateway is there to prevent.
 
+use crate::after;
 use crate::host::{self, Component, ComponentAnswer};
 use bytes::Bytes;
 use contracts::limiter::SettleBatch;
 use contracts::{CacheOutcome, UsageRecord, cache, headers, limiter, origins, record};
-use futures::future;
+use futures::future::{self, MaybeDone};
 use futures::join;
 use http::{HeaderMap, header};
 use openai_types::Usage;
 use raw_http::Fields;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 const TOKEN_LIMITER: Component = Component { origin: origins::TOKEN_LIMITER };
@@ -21,6 +22,8 @@ const USAGE_LOGGER: Component = Component { origin: origins::USAGE_LOGGER };
 
 /// How long the limiter may take: beyond it no answer is better than an uncounted one.
 const RESERVE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a reservation is waited for that came too late for its request, to give it back.
+const RESERVED_LATE_WITHIN: Duration = Duration::from_secs(60);
 /// How long a lookup may take before the request goes on without it; a lookup normally takes about a millisecond.
 const LOOKUP_WITHIN: Duration = Duration::from_millis(500);
 /// How long after-work may take before it is given up and said so.
@@ -37,6 +40,8 @@ pub enum Admission {
         reservation: Option<String>,
         prompt_tokens: Option<u64>,
         observed: Vec<String>,
+        /// No counter could be reached, and the document says to go on.
+        uncounted: bool,
         headers: HeaderMap,
     },
     /// The limiter's own answer goes to the client.
@@ -62,7 +67,7 @@ pub async fn ask(facts: &HeaderMap, body: &Bytes) -> (Admission, Lookup) {
     let mut told = facts.clone();
     told.insert(header::CONTENT_LENGTH, body.len().into());
     let told = raw_http::fields(&told);
-    let mut admission = pin!(future::maybe_done(reserve(told.clone(), body.clone())));
+    let mut admission = Box::pin(future::maybe_done(reserve(told.clone(), body.clone())));
     let mut lookup = pin!(future::maybe_done(look_up(told, body.clone())));
     let both = async { join!(admission.as_mut(), lookup.as_mut()) };
     if host::within(LOOKUP_WITHIN, both).await.is_none() {
@@ -71,8 +76,28 @@ pub async fn ask(facts: &HeaderMap, body: &Bytes) -> (Admission, Lookup) {
             host::log("token-limiter took too long for a reservation");
         }
     }
-    let admission = admission.take_output().unwrap_or(Admission::Unavailable);
-    (admission, lookup.take_output().unwrap_or(Lookup::Bypass { key: None }))
+    let lookup = lookup.take_output().unwrap_or(Lookup::Bypass { key: None });
+    match admission.as_mut().take_output() {
+        Some(admission) => (admission, lookup),
+        None => {
+            host::spawn(give_back_when_made(admission));
+            (Admission::Unavailable, lookup)
+        }
+    }
+}
+
+/// Waits on for a reservation that nobody waits for any more: if it is made after all, it is given back. Dropped instead, it
+/// would stay charged until its window ends, which may be a year.
+async fn give_back_when_made(mut admission: Pin<Box<MaybeDone<impl Future<Output = Admission>>>>) {
+    if host::within(RESERVED_LATE_WITHIN, admission.as_mut()).await.is_none() {
+        host::log("token-limiter never answered a reservation; if it made it, it stays charged");
+        return;
+    }
+    if let Some(Admission::Admitted { reservation: Some(reservation), .. }) = admission.as_mut().take_output()
+    {
+        host::log("token-limiter admitted a request too late; the reservation is given back");
+        after::give_back(reservation);
+    }
 }
 
 async fn reserve(told: Fields, body: Bytes) -> Admission {
@@ -86,6 +111,7 @@ async fn reserve(told: Fields, body: Bytes) -> Admission {
             observed: (answer.text(headers::OBSERVED).into_iter())
                 .flat_map(|names| names.split(',').map(str::to_owned))
                 .collect(),
+            uncounted: answer.text(headers::UNCOUNTED).is_some(),
             headers: for_client(&answer),
         },
         // A 500 without the limiter's own word on retries is the platform's: the limiter trapped.

@@ -5,6 +5,7 @@ use crate::call::Call;
 use crate::host;
 use crate::ledger::{Ledger, Spent};
 use crate::pools;
+use crate::story::Story;
 use crate::upstream;
 use contracts::Outcome;
 use gateway_config::Consumer;
@@ -28,6 +29,7 @@ pub fn mirror(call: &Rc<Call>, consumer: &'static Consumer, pool: &'static str) 
         config: call.config,
         chat: call.chat.clone(),
         headers: call.headers.clone(),
+        asked: call.asked.clone(),
         model: pool.to_owned(),
         route: call.route,
         region: call.region.clone(),
@@ -42,6 +44,7 @@ pub fn mirror(call: &Rc<Call>, consumer: &'static Consumer, pool: &'static str) 
             ..call.options
         },
         arrival: call.arrival.copied(),
+        story: Story::default(),
     };
     host::spawn(async move {
         answer_copy(Rc::new(copy), consumer).await;
@@ -72,7 +75,7 @@ async fn answer_copy(call: Rc<Call>, consumer: &'static Consumer) {
     let mut ledger = Ledger::open(&call.arrival, Some(consumer));
     ledger.mirrors(&call);
     let outcome = upstream::ask(call.clone()).await;
-    ledger.answered_by(&outcome);
+    ledger.answered_by(&call, &outcome);
     let (end, spent) = match outcome.given {
         Given::Whole { body, .. } => {
             let usage = Answer::parse(&body).ok().and_then(|answer| answer.usage());

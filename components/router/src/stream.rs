@@ -131,22 +131,34 @@ async fn fill(
         writer.end().await;
     }
     ledger.first_content_at(report.first_content_at_ms);
-    let spent = spent(&report);
+    let mut spent = spent(&report);
+    let attempts = call.story.so_far();
+    // All parts but the last broke off.
+    for (part, took) in attempts.answered.iter().zip(&report.spent).rev().skip(1).rev() {
+        ledger.also_spent(part, &Spent::from(*took));
+    }
     let cache_key = match asked {
         Asked::Answering(mut elsewhere) => {
-            // All parts but the last broke off.
-            for (deployment, part) in elsewhere.parts().iter().zip(&report.spent).rev().skip(1).rev() {
-                ledger.also_spent(deployment, &Spent::from(*part));
-            }
             elsewhere.end(ledger.tokens(&spent), matches!(report.end, End::Failed(_))).await;
-            ledger.answered_by(elsewhere.outcome());
+            ledger.answered_by(&call, elsewhere.outcome());
             cache_key.filter(|_| elsewhere.outcome().model == call.model)
         }
         Asked::GaveUp(outcome) => {
-            ledger.answered_by(&outcome);
+            ledger.answered_by(&call, &outcome);
             None
         }
-        Asked::Waiting => None,
+        Asked::Waiting => {
+            ledger.left_asking(&call);
+            // Who was asked and is not waited for any more has got the prompt; what it made of it, nobody hears.
+            if let (Some(asked), End::ClientGone) = (&attempts.under_way, &report.end) {
+                let prompt = Spent::Generated { bytes: 0 };
+                match report.spent.is_empty() {
+                    true => spent = prompt,
+                    false => ledger.also_spent(asked, &prompt),
+                }
+            }
+            None
+        }
     };
     ledger.close(200, outcome, &code, spent);
     if let (Some(key), Some(kept)) = (cache_key, report.kept) {

@@ -5,8 +5,9 @@ use crate::call::Call;
 use crate::error::UpstreamFailed;
 use crate::host;
 use crate::pools::{self, Flight};
+use crate::story::Asked;
 use gateway_config::{Deployment, Settings};
-use relay::{Failure, Joint, Resume, Resumed, Spent, Spoken};
+use relay::{Failure, Joint, Resume, Resumed, Spoken};
 use routing::{Attempt, LastWord, Past, Plan, Step};
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,8 +22,6 @@ pub struct Outcome {
     pub attempts: u32,
     /// How it came to this.
     pub explanation: String,
-    /// What attempts cost that gave no answer: each with its deployment.
-    pub wasted: Vec<(&'static Deployment, Spent)>,
     /// What it gave.
     pub given: Given,
     /// The request at the deployment, while its answer is being taken.
@@ -38,7 +37,6 @@ pub async fn ask(call: Rc<Call>) -> Outcome {
         model: call.model.clone(),
         attempts: 0,
         explanation: String::new(),
-        wasted: Vec::new(),
         given: Given::Nothing(UpstreamFailed::NoneLeft { retry_after_s: None }),
         flight: None,
         past: Past::default(),
@@ -93,12 +91,14 @@ async fn pursue<T>(
                 continue;
             }
         }
+        call.story.begins(Asked { deployment, pool: attempt.model.to_owned() });
         let flight = Flight::begin(id, call.wish().tokens());
         let asked_ms = call.arrival.elapsed_ms();
         let came = try_it(&attempt, settings).await;
         pools::answered_after(id, call.arrival.elapsed_ms().saturating_sub(asked_ms));
         match came {
             Ok(given) => {
+                call.story.answers();
                 pools::succeeded(id, &settings.breaker, probe).await;
                 outcome.deployment = Some(deployment);
                 return Some((given, flight));
@@ -108,9 +108,7 @@ async fn pursue<T>(
                 if let Given::Nothing(why) = &failed.given {
                     host::log(&format!("{} gave no answer: {why:?}", deployment.label));
                 }
-                if failed.spent.is_something() {
-                    outcome.wasted.push((deployment, failed.spent));
-                }
+                call.story.fails(failed.spent);
                 pools::failed(id, &settings.breaker, &failed.failure, probe).await;
                 if plan.failed(failed.failure, host::epoch_ms()) {
                     outcome.deployment = Some(deployment);
@@ -127,26 +125,18 @@ pub struct Elsewhere {
     /// What came of the attempts so far; `deployment` and `flight` are of the one that answers now.
     outcome: Outcome,
     began_ms: u64,
-    /// Who gave each part of the answer, in order.
-    parts: Vec<&'static Deployment>,
 }
 
 impl Elsewhere {
     /// For an answer that has begun.
     pub fn new(call: Rc<Call>, outcome: Outcome) -> Self {
-        let parts = outcome.deployment.into_iter().collect();
         let began_ms = host::epoch_ms().saturating_sub(call.arrival.elapsed_ms());
-        Elsewhere { call, outcome, began_ms, parts }
+        Elsewhere { call, outcome, began_ms }
     }
 
     /// The one that answers now, or did last.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
-    }
-
-    /// Who gave each part of the answer.
-    pub fn parts(&self) -> &[&'static Deployment] {
-        &self.parts
     }
 
     /// Ends the request at its deployment, which took so many tokens; with `is_broken_off` that is the deployment's failure.
@@ -166,7 +156,7 @@ impl Resume for Elsewhere {
         let call = self.call.clone();
         let used = call.prompt_tokens.saturating_add(u64::try_from(spoken.text_bytes() / 4).unwrap_or(0));
         self.end(used, true).await;
-        let model = self.outcome.model.clone();
+        let (model, deployment) = (self.outcome.model.clone(), self.outcome.deployment);
         let fleet = pools::fleet(call.config);
         let target = fleet.target(&model)?;
         let past = std::mem::take(&mut self.outcome.past);
@@ -176,11 +166,15 @@ impl Resume for Elsewhere {
         });
         let went_on = went_on.await;
         self.outcome.attempts = plan.attempts();
-        plan.target().name.clone_into(&mut self.outcome.model);
+        let answers = plan.target().name.to_owned();
         self.outcome.past = plan.into_past();
-        let ((source, is_told), flight) = went_on?;
+        let Some(((source, is_told), flight)) = went_on else {
+            // All that the client got, and all that was spent, is still the last one's who spoke.
+            self.outcome.deployment = deployment;
+            return None;
+        };
+        self.outcome.model = answers;
         self.outcome.flight = Some(flight);
-        self.parts.extend(self.outcome.deployment);
         Some(Resumed { source, joint: if is_told { Joint::Append } else { Joint::Cut } })
     }
 }

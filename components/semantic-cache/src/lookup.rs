@@ -11,11 +11,12 @@ use http::{HeaderMap, HeaderName, header};
 use raw_http::Call;
 
 /// The headers that are read always; the others stay with the host.
-const HEADERS: [HeaderName; 4] = [
+const HEADERS: [HeaderName; 5] = [
     header::CACHE_CONTROL,
     HeaderName::from_static(headers::TEAM),
     HeaderName::from_static(headers::CONSUMER),
     HeaderName::from_static(headers::MODEL),
+    HeaderName::from_static(headers::SERVED_MODEL),
 ];
 
 /// Answers a lookup.
@@ -27,8 +28,9 @@ pub async fn look_up(call: Call, config: &CacheConfig) -> Result<Reply, Cause> {
     }
     let (team, consumer) = (text(&headers, headers::TEAM), text(&headers, headers::CONSUMER));
     let tenant = Tenant::of(team, consumer).ok_or(Cause::NoHeader(headers::CONSUMER))?;
-    let model = Some(text(&headers, headers::MODEL)).filter(|model| !model.is_empty());
-    let model = model.ok_or(Cause::NoHeader(headers::MODEL))?;
+    // By the model that answers: where routes decide, the same name asked for can be one or another.
+    let mut models = [headers::SERVED_MODEL, headers::MODEL].into_iter().map(|name| text(&headers, name));
+    let model = models.find(|model| !model.is_empty()).ok_or(Cause::NoHeader(headers::MODEL))?;
     let (all_headers, body) = call.split();
     let body = match bounded_body::read(body.into_frames(), MAX_REQUEST_BYTES).await {
         Ok(body) => body,

@@ -41,8 +41,15 @@ impl<'a> Facts<'a> {
     /// The model whose tokenizer counts: a public name such as `fast` says nothing of it, the deployment's does.
     pub fn counted_as(&self) -> &str {
         match text(self.headers, headers::UPSTREAM_MODEL) {
-            "" => text(self.headers, headers::MODEL),
+            "" => self.served(),
             upstream => upstream,
+        }
+    }
+
+    fn served(&self) -> &str {
+        match text(self.headers, headers::SERVED_MODEL) {
+            "" => text(self.headers, headers::MODEL),
+            served => served,
         }
     }
 
@@ -55,6 +62,7 @@ impl<'a> Facts<'a> {
             tags: &self.tags,
             user: &self.user,
             model: text(self.headers, headers::MODEL),
+            served: self.served(),
             pool: text(self.headers, headers::POOL),
             client_ip: text(self.headers, headers::CLIENT_IP),
             headers: &self.client_headers,

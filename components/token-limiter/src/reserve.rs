@@ -19,13 +19,14 @@ use tokens::{ChatRequestView, InvalidRequest, count_prompt};
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 
 /// The headers that are read, beside those of [`crate::facts::counted_headers`]: the others stay with the host.
-pub const HEADERS: [HeaderName; 9] = [
+pub const HEADERS: [HeaderName; 10] = [
     HeaderName::from_static(headers::REQUEST_ID),
     HeaderName::from_static(headers::CONSUMER),
     HeaderName::from_static(headers::TEAM),
     HeaderName::from_static(headers::APP),
     HeaderName::from_static(headers::TAGS),
     HeaderName::from_static(headers::MODEL),
+    HeaderName::from_static(headers::SERVED_MODEL),
     HeaderName::from_static(headers::UPSTREAM_MODEL),
     HeaderName::from_static(headers::POOL),
     HeaderName::from_static(headers::CLIENT_IP),
@@ -33,7 +34,7 @@ pub const HEADERS: [HeaderName; 9] = [
 
 const PROMPT_TOKENS: HeaderName = HeaderName::from_static(headers::PROMPT_TOKENS);
 /// Set when the counters could not be reached and the document says to go on uncounted.
-const UNCOUNTED: HeaderName = HeaderName::from_static("x-tollgate-uncounted");
+const UNCOUNTED: HeaderName = HeaderName::from_static(headers::UNCOUNTED);
 
 /// Which counters refused lately. Holds times only.
 static READ_FIRST: ReadFirst = ReadFirst::new();

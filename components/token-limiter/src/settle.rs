@@ -5,12 +5,14 @@ use crate::keeper::Keeper;
 use crate::reply::Reply;
 use crate::reserve::unreadable;
 use bytes::Bytes;
+use contracts::RetriedUsage;
 use contracts::limiter::{MAX_BATCH, SettleBatch, SettleOutcome, SettledUsage, Settlement};
 use gateway_config::LimiterConfig;
-use quota::{CounterStore, ScriptStore, Taken, Usage, corrections};
+use quota::{CounterStore, Retried, ScriptStore, Taken, Usage, corrections};
 use std::fmt::Display;
 
-/// A full batch of reservations under 64 limits with the longest names takes 3 MB.
+/// A full batch of reservations under 64 limits with the longest names takes 3 MB, which leaves room for some ten failed
+/// attempts of each.
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
 /// Corrects the counters of a batch of reservations.
@@ -34,7 +36,10 @@ where
         let what = format!("holds {settlements} entries; at most {MAX_BATCH} are allowed");
         return Err(Cause::InvalidBatch { param: Some("settlements"), what });
     }
-    let (corrections, rejected) = corrections(config, batch.settlements.iter().map(settlement));
+    let retried: Vec<Vec<Retried<'_>>> =
+        batch.settlements.iter().map(|s| s.retried.iter().map(attempt).collect()).collect();
+    let all = batch.settlements.iter().zip(&retried).map(|(s, retried)| settlement(s, retried));
+    let (corrections, rejected) = corrections(config, all);
     // A failure says more than a rejection does: it decides the answer if both happen.
     let alerts = keeper.settle(config, &corrections).await.map_err(Cause::Unsettled)?;
     if !rejected.is_empty() {
@@ -43,8 +48,8 @@ where
     Ok(Reply { alerts, ..Reply::no_content() })
 }
 
-fn settlement(settlement: &Settlement) -> quota::Settlement<'_> {
-    let Settlement { reservation, outcome, usage, model, deployment } = settlement;
+fn settlement<'s>(settlement: &'s Settlement, retried: &'s [Retried<'s>]) -> quota::Settlement<'s> {
+    let Settlement { reservation, outcome, usage, model, deployment, retried: _ } = settlement;
     let SettledUsage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens } = *usage;
     let taken = match outcome {
         SettleOutcome::Returned => Taken::Nothing,
@@ -52,7 +57,13 @@ fn settlement(settlement: &Settlement) -> quota::Settlement<'_> {
             usage: Usage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens },
             model,
             deployment,
+            retried,
         },
     };
     quota::Settlement { reservation, taken }
+}
+
+fn attempt(attempt: &RetriedUsage) -> Retried<'_> {
+    let RetriedUsage { pool, deployment, prompt_tokens, completion_tokens } = attempt;
+    Retried { model: pool, deployment, prompt_tokens: *prompt_tokens, completion_tokens: *completion_tokens }
 }

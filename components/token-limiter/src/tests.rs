@@ -484,6 +484,7 @@ fn a_settlement_makes_room_again_or_leaves_a_debt() {
             usage: SettledUsage { prompt_tokens: used, ..SettledUsage::default() },
             model: String::new(),
             deployment: String::new(),
+            retried: Vec::new(),
         };
         let batch = SettleBatch { settlements: vec![settlement] };
         assert_eq!(correct(&memory, &serde_json::to_string(&batch).unwrap()).status, 204);

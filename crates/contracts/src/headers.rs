@@ -14,8 +14,11 @@ pub const CONSUMER: &str = "x-tollgate-consumer";
 pub const TEAM: &str = "x-tollgate-team";
 /// App of the consumer; empty when it has none.
 pub const APP: &str = "x-tollgate-app";
-/// Public model name that the client asked for, after alias resolution.
+/// Public model name that the client asked for, after alias resolution and before any route.
 pub const MODEL: &str = "x-tollgate-model";
+/// Public model name that serves the request: the one asked for, or another where a route decided so. Prices are its, and
+/// the answers of the cache; that of the model asked for when it is absent.
+pub const SERVED_MODEL: &str = "x-tollgate-served-model";
 /// Name that the model has at the deployment that the request goes to first: its tokenizer counts the prompt.
 pub const UPSTREAM_MODEL: &str = "x-tollgate-upstream-model";
 /// Name of the `[[models]]` entry that serves the request; `*` for a name that no other has.
@@ -32,6 +35,8 @@ pub const FOR_CLIENT: &str = "x-tollgate-for-client";
 pub const RESERVATION: &str = "x-tollgate-reservation";
 /// Names of the limits that only observe and would have refused, separated by commas, beside the reservation.
 pub const OBSERVED: &str = "x-tollgate-observed";
+/// Set when the limiter could not reach its counters and let the request pass all the same: it was counted nowhere.
+pub const UNCOUNTED: &str = "x-tollgate-uncounted";
 /// Tokens of the prompt as the limiter counted them, beside the reservation.
 pub const PROMPT_TOKENS: &str = "x-tollgate-prompt-tokens";
 /// Cache outcome: `exact`, `miss` or `bypass`, internally and on the answer to the client.

@@ -1,5 +1,6 @@
 //! `token-limiter`: reserve before the call, settle after it.
 
+use crate::RetriedUsage;
 use serde::{Deserialize, Serialize};
 
 /// `POST`: the body is the client's own request; who asks for what travels as headers ([`crate::headers`]).
@@ -25,15 +26,19 @@ pub struct Settlement {
     pub reservation: String,
     /// What became of it.
     pub outcome: SettleOutcome,
-    /// Tokens really used.
+    /// Tokens of the answer. What failed attempts took is not in it.
     #[serde(default)]
     pub usage: SettledUsage,
-    /// Public model name, for the price.
+    /// Public name of the model that answered, after routes and fallbacks, for the price.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub model: String,
     /// Label of the deployment that answered, for the price.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub deployment: String,
+    /// What attempts took that failed before the one that answered, each at the price of its own deployment; at most
+    /// [`crate::record::MAX_RETRIED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retried: Vec<RetriedUsage>,
 }
 
 /// What became of a reservation.

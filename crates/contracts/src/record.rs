@@ -44,7 +44,7 @@ pub struct UsageRecord {
     pub user: String,
     /// Public model name that the client asked for; empty when the request could not be understood.
     pub model: String,
-    /// Pool that answered, or the last one tried; empty when none was.
+    /// Pool that answered, or the last one tried; empty when none was. Its price counts, not that of the name asked for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub pool: String,
     /// How the pool was decided on, in the router's words; at most [`MAX_ROUTE_BYTES`] are kept.
@@ -81,6 +81,9 @@ pub struct UsageRecord {
     /// is in the figures above. At most [`MAX_RETRIED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retried_usage: Vec<RetriedUsage>,
+    /// True when the limiter could not reach its counters and the document says to go on uncounted: no limit knows of it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub uncounted: bool,
     /// True when a provider gave no usage and we counted, for the answer or for an attempt before it.
     pub estimated: bool,
     /// Cost in nano-dollars by the document's prices, failed attempts included, filled in by `usage-logger`; `None` when
@@ -95,6 +98,9 @@ pub struct UsageRecord {
 /// What one failed attempt took.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetriedUsage {
+    /// Pool that the deployment was asked in, for the price; empty in records of builds that did not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pool: String,
     /// Deployment that was asked, whose price counts (`backend/upstream-model`).
     pub deployment: String,
     /// Tokens in the prompt that it was sent.
@@ -155,4 +161,8 @@ impl CacheOutcome {
             CacheOutcome::Exact => "exact",
         }
     }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }

@@ -2,7 +2,7 @@
 
 use crate::document::{Document, Report};
 use crate::secret::Secrets;
-use crate::{Backend, Bounds, Consumers, Model, Pricing, Problems, Regions, Route, Strategy};
+use crate::{Backend, Bounds, Consumers, LimitHeaders, Model, Pricing, Problems, Regions, Route, Strategy};
 use crate::{backends, bounds, consumers, limits, models, pricing, regions, routes, settings};
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ pub struct RouterConfig {
     pub bounds: Bounds,
     /// Headers of the client's that limits count by, lower case: `token-limiter` gets them.
     pub counted_headers: Vec<String>,
+    /// What the limiter's headers for clients are called: the router corrects the tokens consumed, once it knows them.
+    pub limit_headers: LimitHeaders,
     /// Prices, where a model is served at the lowest cost; else empty, for money is not on the client's path.
     pub pricing: Pricing,
 }
@@ -114,6 +116,7 @@ pub(crate) fn read(
     let regions = regions::read(&root);
     let bounds = bounds::read(&root);
     let counted_headers = limits::counted_headers(&root);
+    let limit_headers = limits::limit_headers(&root);
     let pricing = Pricing::default();
     RouterConfig {
         backends: backends.valid,
@@ -123,6 +126,7 @@ pub(crate) fn read(
         regions,
         bounds,
         counted_headers,
+        limit_headers,
         pricing,
     }
 }

@@ -45,7 +45,7 @@ pub fn demands<'c>(config: &'c LimiterConfig, subject: &Subject<'_>, size: Reque
     // What only observes must not change what the others decide, by making our guess of the completion smaller.
     let decides = |limit: &&&Limit| limit.mode == Mode::Enforce;
     let deciding = matching.iter().filter(decides).flat_map(|limit| &limit.checks);
-    let estimate = Estimate::new(config, subject.pool, subject.model, size, deciding);
+    let estimate = Estimate::new(config, subject.served, size, deciding);
     let demand = |limit: &'c Limit, check: &'c Check| Demand {
         limit,
         check,
@@ -115,6 +115,7 @@ mod tests {
             tags: &["eu", "trial"],
             user: "u",
             model: "m",
+            served: "m",
             pool: "*",
             client_ip: "::1",
             headers: &[("x-project", "p")],
@@ -136,7 +137,13 @@ mod tests {
             ]
         );
         assert_eq!(seen(&Subject { tags: &["eu"], ..subject }).len(), 4);
-        assert_eq!(seen(&Subject { model: "other", ..subject }).len(), 4);
+        let renamed = |demand: &String| demand.replace("u+m+", "u+other+");
+        let served = seen(&Subject { served: "other", ..subject });
+        assert_eq!(
+            seen(&Subject { model: "other", ..subject }),
+            served.iter().map(renamed).collect::<Vec<_>>()
+        );
+        assert_eq!(seen(&Subject { model: "other", served: "other", ..subject }).len(), 4);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How much a request is expected to take at most, before it is answered.
 //!
 //! Its prompt, and all the completion that it allows; of what can turn out cheaper (cached or reasoning tokens, another
-//! deployment), the dearer. A client that sets no bound gets the configured reserve for each completion. That is our
+//! deployment, a fallback's too), the dearer. A client that sets no bound gets the configured reserve for each completion. That is our
 //! guess, so it must not shut anyone out: it is at most a quarter of the smallest limit, and no more than that limit
 //! leaves beside the prompt.
 
@@ -30,10 +30,9 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// What a request for `model`, served by `pool`, is expected to take at most; `checks` are the ones that decide about it.
+    /// What a request that `model` serves is expected to take at most; `checks` are the ones that decide about it.
     pub(crate) fn new<'c>(
         config: &LimiterConfig,
-        pool: &str,
         model: &str,
         size: RequestSize,
         checks: impl Iterator<Item = &'c Check> + Clone,
@@ -42,7 +41,7 @@ impl Estimate {
         let estimate = |completion_tokens| Estimate {
             prompt_tokens,
             completion_tokens,
-            price: config.costs.highest(pool, model),
+            price: config.costs.highest(model),
         };
         let completion_tokens = match size.max_completion_tokens {
             Some(max) => max.saturating_mul(size.n),
@@ -116,7 +115,7 @@ mod tests {
     }
 
     fn estimate(config: &LimiterConfig, size: RequestSize) -> Estimate {
-        Estimate::new(config, "m", "m", size, config.limits.iter().flat_map(|limit| &limit.checks))
+        Estimate::new(config, "m", size, config.limits.iter().flat_map(|limit| &limit.checks))
     }
 
     fn tokens(reserve: u64, limits: &[u64]) -> LimiterConfig {
@@ -214,6 +213,6 @@ mod tests {
         let size = RequestSize { prompt_tokens: 1, max_completion_tokens: None, n: 1 };
         let none: &[Limit] = &[];
         let checks = none.iter().flat_map(|limit| &limit.checks);
-        assert_eq!(Estimate::new(&config, "m", "m", size, checks).completion_tokens, 1_000);
+        assert_eq!(Estimate::new(&config, "m", size, checks).completion_tokens, 1_000);
     }
 }

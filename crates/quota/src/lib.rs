@@ -56,7 +56,7 @@ pub use script::{
     ScriptStore, inspect_by_script, latch_by_script, reserve_by_script, reset_by_script, settle_by_script,
 };
 pub use settle::{
-    Corrections, MAX_TOKENS, Rejected, Settlement, Taken, Unapplied, Usage, corrections, settle,
+    Corrections, MAX_TOKENS, Rejected, Retried, Settlement, Taken, Unapplied, Usage, corrections, settle,
 };
 pub use store::{CounterStore, StoreError, decode_counter};
 pub use subject::Subject;

@@ -1,7 +1,7 @@
 //! Corrects reservations to what was really used, in the windows that were charged.
 //!
 //! What was charged is in the reservation. What a token weighs or costs is the configuration's, looked up by the rule's
-//! name: if the rule, or the price of the deployment that answered, is gone, the charge stays as reserved.
+//! name: if the rule is gone the charge stays as reserved, and if a price is, it is no less than that.
 
 use crate::MAX_AMOUNT;
 use crate::alerts::{Alert, due};
@@ -34,11 +34,26 @@ pub enum Taken<'s> {
     Tokens {
         /// How many.
         usage: Usage,
-        /// The public model name.
+        /// The public name of the model that answered.
         model: &'s str,
         /// Label of the deployment that answered.
         deployment: &'s str,
+        /// What failed attempts took besides.
+        retried: &'s [Retried<'s>],
     },
+}
+
+/// What one failed attempt took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retried<'s> {
+    /// The public name of the model that was asked.
+    pub model: &'s str,
+    /// Label of its deployment.
+    pub deployment: &'s str,
+    /// In the prompt; at most [`MAX_TOKENS`].
+    pub prompt_tokens: u64,
+    /// Generated; at most [`MAX_TOKENS`].
+    pub completion_tokens: u64,
 }
 
 /// Tokens really used, each at most [`MAX_TOKENS`].
@@ -66,6 +81,26 @@ impl Usage {
         .into_iter()
         .find(|(_, tokens)| *tokens > MAX_TOKENS)
         .map(|(field, _)| field)
+    }
+
+    /// With what failed attempts took.
+    fn with(self, retried: &[Retried<'_>]) -> Self {
+        retried.iter().fold(self, |sum, attempt| Usage {
+            prompt_tokens: sum.prompt_tokens.saturating_add(attempt.prompt_tokens),
+            completion_tokens: sum.completion_tokens.saturating_add(attempt.completion_tokens),
+            ..sum
+        })
+    }
+}
+
+impl Taken<'_> {
+    /// The first field that holds more than any request can take.
+    fn impossible(&self) -> Option<&'static str> {
+        let Taken::Tokens { usage, retried, .. } = self else { return None };
+        let is_too_much = |attempt: &Retried<'_>| {
+            attempt.prompt_tokens > MAX_TOKENS || attempt.completion_tokens > MAX_TOKENS
+        };
+        usage.impossible().or_else(|| retried.iter().any(is_too_much).then_some("retried"))
     }
 }
 
@@ -117,9 +152,7 @@ pub fn corrections<'s>(
     let mut sums: BTreeMap<String, (Slot, i64)> = BTreeMap::new();
     let mut rejected = Vec::new();
     for (index, settlement) in settlements.into_iter().enumerate() {
-        if let Taken::Tokens { usage, .. } = &settlement.taken
-            && let Some(field) = usage.impossible()
-        {
+        if let Some(field) = settlement.taken.impossible() {
             rejected.push(Rejected { index, field });
             continue;
         }
@@ -141,13 +174,11 @@ pub fn corrections<'s>(
 /// How much of a charge was really used, in its unit.
 fn really_used(config: &LimiterConfig, charge: &Charge, taken: &Taken<'_>) -> u64 {
     let Kind { unit, .. } = charge.slot.counter.kind();
-    let (Usage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens }, model, deployment) =
-        match (unit, taken) {
-            (Unit::Slots, _) | (_, Taken::Nothing) => return 0,
-            (_, Taken::Tokens { usage, model, deployment }) => (*usage, *model, *deployment),
-        };
+    let Taken::Tokens { usage, retried, .. } = taken else { return 0 };
+    let Usage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens } = usage.with(retried);
     let used = match unit {
-        Unit::Slots | Unit::Requests => Some(charge.amount),
+        Unit::Slots => Some(0),
+        Unit::Requests => Some(charge.amount),
         Unit::TotalTokens => Some(prompt_tokens.saturating_add(completion_tokens)),
         Unit::PromptTokens => Some(prompt_tokens),
         Unit::CompletionTokens => Some(completion_tokens),
@@ -157,11 +188,26 @@ fn really_used(config: &LimiterConfig, charge: &Charge, taken: &Taken<'_>) -> u6
             }
             Measure::Requests | Measure::NanoUsd | Measure::Parallel => None,
         }),
-        Unit::NanoUsd => rule(config, &charge.slot)
-            .and_then(|_| config.costs.at(model, deployment))
-            .map(|price| price.cost_nano_usd(prompt_tokens, cached_tokens, completion_tokens)),
+        Unit::NanoUsd => rule(config, &charge.slot).map(|_| cost_nano_usd(config, charge, taken)),
     };
     used.unwrap_or(charge.amount).min(MAX_AMOUNT)
+}
+
+/// What was taken costs, each part at the price of its own deployment and rounded for itself, as the records have it. If one
+/// has no price, the sum is not known: it is at least what the others cost, and the charge does not fall for it.
+fn cost_nano_usd(config: &LimiterConfig, charge: &Charge, taken: &Taken<'_>) -> u64 {
+    let Taken::Tokens { usage, model, deployment, retried } = taken else { return 0 };
+    let answer = config
+        .costs
+        .at(model, deployment)
+        .map(|price| price.cost_nano_usd(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens));
+    let attempts = retried.iter().map(|attempt| {
+        let price = config.costs.at(attempt.model, attempt.deployment)?;
+        Some(price.cost_nano_usd(attempt.prompt_tokens, 0, attempt.completion_tokens))
+    });
+    let costs: Vec<Option<u64>> = std::iter::once(answer).chain(attempts).collect();
+    let known = costs.iter().flatten().fold(0, |sum: u64, cost| sum.saturating_add(*cost));
+    if costs.iter().all(Option::is_some) { known } else { known.max(charge.amount) }
 }
 
 /// The rule and the check of a counter, as configured now.
@@ -246,6 +292,12 @@ mod tests {
         prompt_usd_per_million = 2
         cached_usd_per_million = 1
         completion_usd_per_million = 10
+        [pricing.dear]
+        prompt_usd_per_million = 2000
+        completion_usd_per_million = 10000
+        [pricing.cheap]
+        prompt_usd_per_million = 0.0000005
+        completion_usd_per_million = 0.0000005
     "#;
 
     const USAGE: Usage =
@@ -253,7 +305,8 @@ mod tests {
 
     fn used(reservation: &str, prompt_tokens: u64) -> Settlement<'_> {
         let usage = Usage { prompt_tokens, ..Usage::default() };
-        Settlement { reservation, taken: Taken::Tokens { usage, model: "m", deployment: "b/m" } }
+        let taken = Taken::Tokens { usage, model: "m", deployment: "b/m", retried: &[] };
+        Settlement { reservation, taken }
     }
 
     fn sums(settlements: &[Settlement<'_>]) -> (Sums, Vec<(usize, &'static str)>) {
@@ -265,7 +318,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_charge_is_corrected_in_its_own_unit() {
-        let at = |deployment| Taken::Tokens { usage: USAGE, model: "m", deployment };
+        let at = |deployment| Taken::Tokens { usage: USAGE, model: "m", deployment, retried: &[] };
         let as_used = at("b/m");
         for (charge, taken, delta) in [
             ("100:a:mt:x:7:8", as_used, 37 - 100),
@@ -296,6 +349,41 @@ mod tests {
     }
 
     #[test]
+    fn failed_attempts_count_with_the_answer_and_cost_what_their_own_deployments_take() {
+        let retried = |model, deployment, tokens| Retried {
+            model,
+            deployment,
+            prompt_tokens: tokens,
+            completion_tokens: tokens,
+        };
+        let dear = retried("dear", "b/d", 3);
+        let answer_nano_usd = 20 * 2_000 + 10 * 1_000 + 7 * 10_000;
+        for (charge, retried, used) in [
+            ("100:a:mt:x:7:8", vec![dear, dear], 37 + 12),
+            ("100:a:mp:x:7:8", vec![dear], 33),
+            ("100:a:cg:x:7:8", vec![dear], 10),
+            ("100:w:mw::7:8", vec![dear], 23 + 1 + 8 * 2 + 2 * 3),
+            ("1:a:mn:x:7:8", vec![dear], 1),
+            ("1:a:ls:x:7:8", vec![dear], 0),
+            ("5:d:cd::7:8", vec![], answer_nano_usd),
+            ("5:d:cd::7:8", vec![dear], answer_nano_usd + 3 * 2_000_000 + 3 * 10_000_000),
+            // 0.4 nano-dollars each: every attempt is rounded for itself, as in a record.
+            ("5:d:cd::7:8", vec![retried("cheap", "b/c", 400); 3], answer_nano_usd),
+            // Of an attempt without a price at least the rest is paid, and nothing is given back.
+            ("5:d:cd::7:8", vec![retried("none", "b/n", 3)], answer_nano_usd),
+            ("900000:d:cd::7:8", vec![retried("none", "b/n", 3)], 900_000),
+            ("900000:d:cd::7:8", vec![dear, retried("none", "b/n", 3)], answer_nano_usd + 36_000_000),
+        ] {
+            let reservation = format!("2;{charge}");
+            let taken = Taken::Tokens { usage: USAGE, model: "m", deployment: "b/m", retried: &retried };
+            let (sums, _) = sums(&[Settlement { reservation: &reservation, taken }]);
+            let reserved: i64 = charge.split(':').next().unwrap().parse().unwrap();
+            let seen = reserved + sums.iter().map(|(_, delta)| *delta).sum::<i64>();
+            assert_eq!(seen, used, "{charge} {retried:?}");
+        }
+    }
+
+    #[test]
     fn corrections_of_one_key_are_summed_and_zeros_left_out() {
         let (sums, _) = sums(&[
             used("2;100:a:mt:x:7:8", 150),
@@ -310,14 +398,20 @@ mod tests {
 
     #[test]
     fn what_is_rejected_is_named_and_the_others_are_made() {
+        let absurd =
+            Retried { model: "m", deployment: "b/m", prompt_tokens: 0, completion_tokens: MAX_TOKENS + 1 };
         let (sums, rejected) = sums(&[
             used("junk", 1),
             used("2;100:a:mt:x:7:8", 90),
             used("2;100:a:mt:x:7:8", MAX_TOKENS + 1),
             used("", u64::MAX),
+            Settlement {
+                reservation: "2;100:a:mt:x:7:8",
+                taken: Taken::Tokens { usage: USAGE, model: "m", deployment: "b/m", retried: &[absurd] },
+            },
         ]);
         assert_eq!(sums, [("tl:2:a:mt:x:7:8".to_owned(), -10)]);
         let tokens = "usage.prompt_tokens";
-        assert_eq!(rejected, [(0, "reservation"), (2, tokens), (3, tokens)]);
+        assert_eq!(rejected, [(0, "reservation"), (2, tokens), (3, tokens), (4, "retried")]);
     }
 }

@@ -15,8 +15,10 @@ pub struct Subject<'a> {
     pub tags: &'a [&'a str],
     /// Whom the client says it acts for.
     pub user: &'a str,
-    /// Public model name.
+    /// Public model name, as asked for.
     pub model: &'a str,
+    /// Public name of the model that serves it: another one where a route decided so.
+    pub served: &'a str,
     /// Name of the `[[models]]` entry that serves it.
     pub pool: &'a str,
     /// Address of the connection's peer, without the port.
@@ -30,7 +32,7 @@ pub struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// Whether the rule counts this request.
     pub(crate) fn is_matched_by(&self, limit: &Limit) -> bool {
-        limit.matches.is_met(self.model, self.team, self.tags.iter().copied())
+        limit.matches.is_met([self.model, self.served], self.team, self.tags.iter().copied())
     }
 
     /// The values that the rule counts it by, in the order of its `counter_key`.

@@ -31,7 +31,7 @@ pub struct ChatRequestView<'a> {
     /// The forerunner of `tools`.
     pub(crate) functions: Option<&'a RawValue>,
     pub(crate) response_format: Option<&'a RawValue>,
-    /// Most tokens that one completion may have (`max_completion_tokens`, else `max_tokens`); `None` when the client
+    /// Most tokens that one completion may have (the larger of `max_completion_tokens` and `max_tokens`); `None` when the client
     /// sets no bound.
     pub max_completion_tokens: Option<u64>,
     /// How many completions are asked for, at least 1.
@@ -72,7 +72,7 @@ impl<'a> ChatRequestView<'a> {
             .messages
             .filter(|raw| starts_with(raw, b'['))
             .ok_or_else(|| InvalidRequest::field("messages", "must be an array of messages"))?;
-        // Both are checked, though only one counts: a wrong one is the client's mistake either way.
+        // Where both are given, the larger: servers that know only one of the two go by that.
         let max_tokens = whole_number("max_tokens", fields.max_tokens, 0)?;
         let max_completion_tokens = whole_number("max_completion_tokens", fields.max_completion_tokens, 0)?;
         Ok(ChatRequestView {
@@ -80,7 +80,7 @@ impl<'a> ChatRequestView<'a> {
             tools: fields.tools,
             functions: fields.functions,
             response_format: fields.response_format,
-            max_completion_tokens: max_completion_tokens.or(max_tokens),
+            max_completion_tokens: max_completion_tokens.max(max_tokens),
             n: whole_number("n", fields.n, 1)?.unwrap_or(1),
         })
     }

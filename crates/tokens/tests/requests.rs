@@ -163,11 +163,13 @@ fn a_long_prompt_is_counted_in_portions() {
 }
 
 #[test]
-fn the_completion_is_bounded_by_the_newer_field_then_the_older() {
+fn the_completion_is_bounded_by_either_field_and_where_both_are_given_by_the_larger() {
     for (body, max, n) in [
         (r#"{"messages":[]}"#, None, 1),
         (r#"{"messages":[],"max_tokens":7,"n":3}"#, Some(7), 3),
         (r#"{"messages":[],"max_tokens":7,"max_completion_tokens":9}"#, Some(9), 1),
+        (r#"{"messages":[],"max_tokens":9,"max_completion_tokens":7}"#, Some(9), 1),
+        (r#"{"messages":[],"max_completion_tokens":7}"#, Some(7), 1),
         (r#"{"messages":[],"max_tokens":0,"max_completion_tokens":null,"n":null}"#, Some(0), 1),
     ] {
         let view = ChatRequestView::parse(body.as_bytes()).unwrap();

@@ -114,6 +114,7 @@ impl Item for UsageRecord {
         shorten_names(&mut self.observed);
         for retried in &mut self.retried_usage {
             cut(&mut retried.deployment, MAX_TEXT_BYTES);
+            cut(&mut retried.pool, MAX_TEXT_BYTES);
         }
     }
 }
@@ -258,14 +259,22 @@ mod tests {
             user: long.clone(),
             tags: names.clone(),
             observed: [vec![long.clone(), format!("{long}y")], names].concat(),
-            retried_usage: vec![RetriedUsage { deployment: long, ..RetriedUsage::default() }; 64],
+            retried_usage: vec![
+                RetriedUsage {
+                    deployment: long.clone(),
+                    pool: long,
+                    ..RetriedUsage::default()
+                };
+                64
+            ],
             ..record("r")
         };
         let kept = parse_batch(&body(std::slice::from_ref(&sent))).unwrap().remove(0);
         assert_eq!((kept.pool.len(), kept.route.len(), kept.user.len()), (256, 512, 128));
         assert_eq!(kept.tags, (0..64).map(|n| n.to_string()).collect::<Vec<_>>());
         assert_eq!((kept.observed.len(), kept.observed[0].len(), &*kept.observed[1]), (64, 256, "0"));
-        assert_eq!((kept.retried_usage.len(), kept.retried_usage[0].deployment.len()), (64, 256));
+        let [first, ..] = &kept.retried_usage[..] else { panic!("{kept:?}") };
+        assert_eq!((kept.retried_usage.len(), first.deployment.len(), first.pool.len()), (64, 256, 256));
 
         let retried_usage = vec![RetriedUsage::default(); 65];
         let error = parse_batch(&body(&[UsageRecord { retried_usage, ..sent }])).unwrap_err();

@@ -9,14 +9,14 @@ use gateway_config::{Price, Pricing};
 /// Sets the cost of each record, replacing whatever cost it arrived with.
 ///
 /// The answer of a cache hit and a refusal cost 0. Anything else costs what its tokens cost, or `None` (unknown) when the
-/// document gives no price for its model and deployment. Attempts that failed midway are added, each at the price of its
-/// own deployment; if one of those is unknown, so is the whole.
+/// document gives no price for the deployment that answered, in its pool. Attempts that failed midway are added, each at the
+/// price of its own; if one of those is unknown, so is the whole.
 pub fn price_records(records: &mut [UsageRecord], pricing: &Pricing) {
     for record in records {
         let answer = match (record.cache, record.outcome) {
             (CacheOutcome::Exact, _) | (_, Outcome::Refused) => Some(0),
             (CacheOutcome::Bypass | CacheOutcome::Miss, _) => {
-                pricing.price(&record.model, &record.deployment).map(|price| cost_nano_usd(price, record))
+                pricing.price(served(record), &record.deployment).map(|price| cost_nano_usd(price, record))
             }
         };
         record.cost_nano_usd = record.retried_usage.iter().fold(answer, |sum, retried| {
@@ -25,10 +25,17 @@ pub fn price_records(records: &mut [UsageRecord], pricing: &Pricing) {
                 completion_tokens: retried.completion_tokens,
                 ..UsageRecord::default()
             };
-            let price = pricing.price(&record.model, &retried.deployment)?;
+            let pool = if retried.pool.is_empty() { &record.model } else { &retried.pool };
+            let price = pricing.price(pool, &retried.deployment)?;
             Some(sum?.saturating_add(cost_nano_usd(price, &attempt)))
         });
     }
+}
+
+/// The name whose price counts: that of the pool, because the one asked for may be an alias, or lead elsewhere by a route or a
+/// fallback. Records of builds that did not tell them apart have the latter alone.
+fn served(record: &UsageRecord) -> &str {
+    if record.pool.is_empty() { &record.model } else { &record.pool }
 }
 
 /// The cost of a record's tokens at `price`, in nano-dollars ([`Price::cost_nano_usd`]).
@@ -139,6 +146,7 @@ mod tests {
                         [pricing.\"eu/other\"]\nprompt_usd_per_million = 3\ncompletion_usd_per_million = 12";
         let pricing = gateway_config::UsageConfig::parse(document).unwrap().pricing;
         let retried = |deployment: &str| RetriedUsage {
+            pool: String::new(),
             deployment: deployment.to_owned(),
             prompt_tokens: 1_000,
             completion_tokens: 10,
@@ -162,6 +170,38 @@ mod tests {
                 model: model.to_owned(),
                 deployment: deployment.to_owned(),
                 cache,
+                retried_usage,
+                ..tokens(1_000, 0, 50)
+            }];
+            price_records(&mut records, &pricing);
+            assert_eq!(records[0].cost_nano_usd, cost_nano_usd, "{:?}", records[0]);
+        }
+    }
+
+    #[test]
+    fn the_pools_price_counts_and_not_that_of_the_name_asked_for() {
+        let document = "[pricing.fast]\nprompt_usd_per_million = 1\ncompletion_usd_per_million = 1\n\
+                        [pricing.slow]\nprompt_usd_per_million = 5\ncompletion_usd_per_million = 5";
+        let pricing = gateway_config::UsageConfig::parse(document).unwrap().pricing;
+        let retried = |pool: &str| RetriedUsage {
+            pool: pool.to_owned(),
+            deployment: "b/up".to_owned(),
+            prompt_tokens: 100,
+            completion_tokens: 0,
+        };
+        for (model, pool, retried_usage, cost_nano_usd) in [
+            ("an-alias", "fast", vec![], Some(1_050_000)),
+            ("an-alias", "", vec![], None),
+            ("slow", "fast", vec![], Some(1_050_000)), // fallen back
+            ("slow", "fast", vec![retried("slow")], Some(1_050_000 + 500_000)),
+            ("slow", "fast", vec![retried("")], Some(1_050_000 + 500_000)), // of a build that did not say
+            ("slow", "fast", vec![retried("none")], None),
+        ] {
+            let mut records = [UsageRecord {
+                model: model.to_owned(),
+                pool: pool.to_owned(),
+                deployment: "b/up".to_owned(),
+                cache: CacheOutcome::Miss,
                 retried_usage,
                 ..tokens(1_000, 0, 50)
             }];

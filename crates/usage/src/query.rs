@@ -110,6 +110,7 @@ impl UsageQuery {
             "outcome IN ('upstream_error', 'upstream_failed')",
             "outcome = 'refused'",
             "estimated",
+            "uncounted",
             "cost_nano_usd IS NULL",
         ] {
             columns.push(format!("coalesce(sum({condition}), 0)"));

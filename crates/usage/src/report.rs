@@ -36,6 +36,8 @@ pub struct UsageRow {
     pub refused: u64,
     /// Requests some of whose tokens we counted because a provider did not.
     pub estimated: u64,
+    /// Requests that no limit knows of, because its counters could not be reached.
+    pub uncounted: u64,
     /// Requests whose cost is not known, because their model has no price.
     pub unpriced: u64,
 }
@@ -87,7 +89,7 @@ impl<'a> UsageReport<'a> {
 }
 
 /// Names of the sums, in the order of [`UsageRow::measures`].
-const MEASURES: [&str; 14] = [
+const MEASURES: [&str; 15] = [
     "requests",
     "prompt_tokens",
     "completion_tokens",
@@ -101,6 +103,7 @@ const MEASURES: [&str; 14] = [
     "errors",
     "refused",
     "estimated",
+    "uncounted",
     "unpriced",
 ];
 
@@ -140,6 +143,7 @@ impl UsageRow {
             errors: cells.number("errors")?,
             refused: cells.number("refused")?,
             estimated: cells.number("estimated")?,
+            uncounted: cells.number("uncounted")?,
             unpriced: cells.number("unpriced")?,
         })
     }
@@ -159,6 +163,7 @@ impl UsageRow {
             Measure::Whole(self.errors),
             Measure::Whole(self.refused),
             Measure::Whole(self.estimated),
+            Measure::Whole(self.uncounted),
             Measure::Whole(self.unpriced),
         ]
         .into_iter()
@@ -232,7 +237,7 @@ mod tests {
 
     fn row(keys: &[&str], sums: i64) -> Vec<Value> {
         let keys = keys.iter().map(|key| Value::Text((*key).to_owned()));
-        keys.chain((0..20).map(|index| Value::Integer(sums + index))).collect()
+        keys.chain((0..21).map(|index| Value::Integer(sums + index))).collect()
     }
 
     #[test]
@@ -247,7 +252,7 @@ mod tests {
                 r#""completion_tokens":12884901892,"cached_tokens":21474836486,"reasoning_tokens":30064771080,"#,
                 r#""retried_prompt_tokens":38654705674,"retried_completion_tokens":47244640268,"#,
                 r#""cost_nano_usd":55834574862,"cost_usd":"55.834574862","cache_hits":15,"errors":16,"refused":17,"#,
-                r#""estimated":18,"unpriced":19}]}"#
+                r#""estimated":18,"uncounted":19,"unpriced":20}]}"#
             )
         );
     }
@@ -262,7 +267,7 @@ mod tests {
             lines.next().unwrap(),
             "team,model,requests,prompt_tokens,completion_tokens,cached_tokens,reasoning_tokens,\
              retried_prompt_tokens,retried_completion_tokens,cost_nano_usd,cost_usd,\
-             cache_hits,errors,refused,estimated,unpriced"
+             cache_hits,errors,refused,estimated,uncounted,unpriced"
         );
         assert!(
             lines.next().unwrap().starts_with(r#""R&D, ""core""",'=cmd|' /C calc'!A0,0,4294967298,"#),

@@ -12,7 +12,7 @@ use crate::day::Day;
 use crate::sql::{Cells, MAX_PARAMETERS, RowError, Statement, Value, wrong};
 
 /// The columns of a record, in the order in which they are written and read. `day` comes on top: it follows from `at_ms`.
-const COLUMNS: [&str; 30] = [
+const COLUMNS: [&str; 31] = [
     "record_id",
     "request_id",
     "at_ms",
@@ -43,6 +43,7 @@ const COLUMNS: [&str; 30] = [
     "retried_usage",
     "retried_prompt_tokens",
     "retried_completion_tokens",
+    "uncounted",
 ];
 
 const MAX_ROWS_PER_INSERT: usize = MAX_PARAMETERS / (COLUMNS.len() + 1);
@@ -52,7 +53,7 @@ const _: () = assert!(contracts::limiter::MAX_BATCH <= MAX_ROWS_PER_INSERT);
 
 /// Writes records; one that is already there is left as it is.
 ///
-/// One statement for up to 1,057 records, so for any batch that [`crate::parse_batch`] accepts; none for no records.
+/// One statement for up to 1,023 records, so for any batch that [`crate::parse_batch`] accepts; none for no records.
 pub fn insert_statements(records: &[UsageRecord]) -> Vec<Statement> {
     let row = format!("({}?)", "?,".repeat(COLUMNS.len()));
     records
@@ -115,6 +116,7 @@ fn values(record: &UsageRecord) -> [Value; COLUMNS.len() + 1] {
         list(&record.retried_usage),
         retried(|attempt| attempt.prompt_tokens),
         retried(|attempt| attempt.completion_tokens),
+        Value::flag(record.uncounted),
         Value::Text(day),
     ]
 }
@@ -122,7 +124,7 @@ fn values(record: &UsageRecord) -> [Value; COLUMNS.len() + 1] {
 /// Reads a row of [`select_list`].
 pub(crate) fn record_from(row: Vec<Value>) -> Result<UsageRecord, RowError> {
     let mut cells = Cells::new(row);
-    let record = UsageRecord {
+    let mut record = UsageRecord {
         record_id: cells.text("record_id")?,
         request_id: cells.text("request_id")?,
         at_ms: cells.number("at_ms")?,
@@ -151,10 +153,12 @@ pub(crate) fn record_from(row: Vec<Value>) -> Result<UsageRecord, RowError> {
         route: cells.text("route")?,
         observed: list(&mut cells, "observed")?,
         retried_usage: list(&mut cells, "retried_usage")?,
+        uncounted: false,
     };
     // The sums of a list that was just read.
     cells.number::<u64>("retried_prompt_tokens")?;
     cells.number::<u64>("retried_completion_tokens")?;
+    record.uncounted = cells.number::<u8>("uncounted")? != 0;
     Ok(record)
 }
 
@@ -193,7 +197,7 @@ mod tests {
                 statement.parameters.len()
             })
             .collect();
-        assert_eq!(sizes, [MAX_ROWS_PER_INSERT * 31, MAX_ROWS_PER_INSERT * 31, 31]);
+        assert_eq!(sizes, [MAX_ROWS_PER_INSERT * 32, MAX_ROWS_PER_INSERT * 32, 32]);
         assert!(sizes.iter().all(|size| *size <= MAX_PARAMETERS));
         assert_eq!(insert_statements(&[]), []);
     }

@@ -13,7 +13,7 @@ use crate::sql::{Statement, Value};
 /// Version of the schema below, kept in the table `usage_schema`.
 ///
 /// A table rather than `PRAGMA user_version`, which a remote libSQL may refuse.
-pub const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 3;
 
 /// As version 1 had it.
 const CREATE_RECORDS: &str = "\
@@ -49,8 +49,8 @@ const COUNT: &str = "INTEGER NOT NULL DEFAULT 0";
 /// A JSON array.
 const LIST: &str = "TEXT NOT NULL DEFAULT '[]'";
 
-/// Columns of `usage_records` that version 2 added.
-const ADDED: [(&str, &str); 8] = [
+/// Columns of `usage_records` that versions 2 and 3 added, the last one alone.
+const ADDED: [(&str, &str); 9] = [
     ("tags", LIST),
     ("user", TEXT),
     ("pool", TEXT),
@@ -59,6 +59,7 @@ const ADDED: [(&str, &str); 8] = [
     ("retried_usage", LIST),
     ("retried_prompt_tokens", COUNT),
     ("retried_completion_tokens", COUNT),
+    ("uncounted", COUNT),
 ];
 
 /// Why a database cannot be used.
@@ -88,7 +89,7 @@ pub async fn prepare<E: Display>(
     // A database without the table has no version, and one that is out of order says so at the next statement.
     match version(&run).await.unwrap_or_default() {
         Some(Value::Integer(SCHEMA_VERSION)) => return Ok(()),
-        None | Some(Value::Integer(1)) => {}
+        None | Some(Value::Integer(1..SCHEMA_VERSION)) => {}
         other => return Err(SchemaError::UnknownVersion(other)),
     }
     let [create_events, index_events] = event_row::CREATE;

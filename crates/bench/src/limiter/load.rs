@@ -124,6 +124,7 @@ fn settlement(reservation: String) -> Settlement {
         usage: USED,
         model: String::new(),
         deployment: String::new(),
+        retried: Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::{CounterPart, Limit, LimiterConfig, Measure};
 use crate::document::Report;
 use crate::fields::unknown_name;
 use crate::router::RouterConfig;
-use crate::{Consumer, Pricing};
+use crate::{Consumer, Pricing, Route};
 
 /// Reports every rule that does not fit the consumers, models and prices of the document.
 pub(crate) fn refuse_limits_that_fit_nothing(
@@ -97,8 +97,9 @@ impl Rule<'_> {
         let matches = &self.limit.matches;
         let is_met = |consumer: &Consumer| {
             let team = consumer.team.as_deref().unwrap_or_default();
-            let may_ask = matches.models.is_empty() || matches.models.iter().any(|m| consumer.may_use(m));
-            may_ask && matches.has_consumer(team, consumer.tags.iter().map(String::as_str))
+            let may_reach = matches.models.is_empty()
+                || matches.models.iter().any(|model| self.may_reach(consumer, model));
+            may_reach && matches.has_consumer(team, consumer.tags.iter().map(String::as_str))
         };
         if !self.router.consumers.iter().any(is_met) {
             let message = "is met by no consumer: none has such a team and tag and may ask for such a model";
@@ -106,32 +107,81 @@ impl Rule<'_> {
         }
     }
 
+    /// Whether a request of the consumer's can ask for a model, or be led to it by a route.
+    fn may_reach(&self, consumer: &Consumer, model: &str) -> bool {
+        let leads_there = |route: &&Route| route.to.as_deref() == Some(model) && takes(route, consumer);
+        let may_take = |route: &Route| {
+            route.models.is_empty() || route.models.iter().any(|asked| consumer.may_use(asked))
+        };
+        consumer.may_use(model) || self.router.routes.iter().filter(leads_there).any(may_take)
+    }
+
     /// What has no price would pass a limit of money for nothing.
     fn refuse_missing_prices(&self, pricing: &Pricing) {
-        let matches = &self.limit.matches;
-        for model in &self.router.models {
-            // A model `*` serves every name that the rule lists and no other model has.
-            let is_listed = |name: &&String| **name == model.name || model.name == "*" && self.serves(name);
-            let names: Vec<&str> = match matches.models.as_slice() {
-                [] => vec![model.name.as_str()],
-                listed => listed.iter().filter(is_listed).map(String::as_str).collect(),
-            };
-            for (name, deployment) in
-                names.iter().flat_map(|name| model.deployments.iter().map(move |d| (name, d)))
-            {
-                if deployment.weight > 0 && pricing.price(name, &deployment.label).is_none() {
-                    let what = "has no price, so what it takes could not be counted; add it under [pricing]";
-                    self.report.add(
-                        format!("{}.cost_quota_usd", self.path),
-                        format!("limits money, but deployment \"{}\" {what}", deployment.label),
-                    );
+        let asked = match self.limit.matches.models.as_slice() {
+            [] => self.router.models.iter().map(|model| model.name.as_str()).collect(),
+            listed => listed.iter().map(String::as_str).collect::<Vec<_>>(),
+        };
+        let mut told: Vec<&str> = Vec::new();
+        for (at, name) in self.with_all_that_may_serve(asked.clone()).into_iter().enumerate() {
+            for deployment in self.router.model(name).into_iter().flat_map(|model| &model.deployments) {
+                let label = deployment.label.as_str();
+                if deployment.weight == 0 || pricing.price(name, label).is_some() || told.contains(&label) {
+                    continue;
                 }
+                told.push(label);
+                let by = if at < asked.len() { "" } else { ", which a route or a fallback leads to," };
+                let what = "has no price, so what it takes could not be counted; add it under [pricing]";
+                self.report.add(
+                    format!("{}.cost_quota_usd", self.path),
+                    format!("limits money, but deployment \"{label}\"{by} {what}"),
+                );
             }
         }
+    }
+
+    /// These names, then those that routes and fallbacks lead to from them, each once.
+    fn with_all_that_may_serve<'n>(&'n self, mut names: Vec<&'n str>) -> Vec<&'n str> {
+        let matches = &self.limit.matches;
+        let counted = |consumer: &&Consumer| {
+            let team = consumer.team.as_deref().unwrap_or_default();
+            matches.has_consumer(team, consumer.tags.iter().map(String::as_str))
+        };
+        for route in &self.router.routes {
+            let is_asked = route.models.is_empty() || route.models.iter().any(|m| matches.has_model(m));
+            let is_taken =
+                self.router.consumers.iter().filter(counted).any(|consumer| takes(route, consumer));
+            if let Some(to) = route.to.as_deref().filter(|_| is_asked && is_taken)
+                && !names.contains(&to)
+            {
+                names.push(to);
+            }
+        }
+        let mut at = 0;
+        while let Some(name) = names.get(at) {
+            for fallback in self.router.model(name).into_iter().flat_map(|model| &model.fallbacks) {
+                if !names.contains(&fallback.to.as_str()) {
+                    names.push(&fallback.to);
+                }
+            }
+            at += 1;
+        }
+        names
     }
 
     /// Whether the model `*` serves this name.
     fn serves(&self, name: &str) -> bool {
         self.router.model(name).is_some_and(|model| model.name == "*")
     }
+}
+
+/// Whether a route takes requests of a consumer, whatever else it asks of them.
+fn takes(route: &Route, consumer: &Consumer) -> bool {
+    let is_one_of = |list: &[String], value: Option<&str>| {
+        list.is_empty() || value.is_some_and(|value| list.iter().any(|one| one == value))
+    };
+    is_one_of(&route.consumers, Some(&consumer.id))
+        && is_one_of(&route.teams, consumer.team.as_deref())
+        && is_one_of(&route.apps, consumer.app.as_deref())
+        && (route.tags.is_empty() || consumer.tags.iter().any(|tag| route.tags.contains(tag)))
 }

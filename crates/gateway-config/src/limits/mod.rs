@@ -127,6 +127,13 @@ pub(crate) fn counted_headers(root: &Fields<'_, '_>) -> Vec<String> {
     names
 }
 
+/// What the headers for clients are called, for whoever corrects them; what is wrong with the names is not said.
+pub(crate) fn limit_headers(root: &Fields<'_, '_>) -> LimitHeaders {
+    let unheard = Report::default();
+    let limiter = root.reporting_to(&unheard).table("limiter", LIMITER_KEYS);
+    limiter.map(|table| headers::read(&table)).unwrap_or_default()
+}
+
 /// Reads `[[limits]]` and `[limiter]`.
 pub(crate) fn read(root: &Fields<'_, '_>) -> LimiterConfig {
     let mut config = LimiterConfig { limits: rule::read_all(root), ..LimiterConfig::default() };

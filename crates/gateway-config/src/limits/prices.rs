@@ -1,4 +1,4 @@
-//! What a token can cost: the prices, and which deployments may serve a model.
+//! What a token can cost: the prices, and which deployments may come to serve a model.
 //!
 //! Read for rules that limit money alone. `[[models]]` is read leniently here: the router judges it.
 
@@ -11,16 +11,29 @@ use std::collections::HashMap;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CostTable {
     pricing: Pricing,
-    /// Labels of the deployments of each model.
-    labels: HashMap<String, Vec<String>>,
+    pools: HashMap<String, Pool>,
+    /// The name of the model that an alias stands for.
+    aliases: HashMap<String, String>,
+}
+
+/// What is known of a model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Pool {
+    /// Labels of its deployments.
+    labels: Vec<String>,
+    /// Names that it falls back to, as written.
+    fallbacks: Vec<String>,
 }
 
 impl CostTable {
-    /// The highest price of each kind of token among the deployments of `pool`, for those who ask for `model`; `None` when
+    /// The highest price of each kind of token among the deployments that may come to answer a request which `model` serves:
+    /// its own, and those of its fallbacks and theirs, for every one of the requests under way may end there. `None` when
     /// none has a price.
-    pub fn highest(&self, pool: &str, model: &str) -> Option<Price> {
-        let labels = self.labels.get(pool).or_else(|| self.labels.get("*"))?;
-        let prices = labels.iter().filter_map(|label| self.pricing.price(model, label));
+    pub fn highest(&self, model: &str) -> Option<Price> {
+        let prices = self.reachable(model).into_iter().flat_map(|name| {
+            let labels = self.pool(name).into_iter().flat_map(|pool| &pool.labels);
+            labels.filter_map(move |label| self.pricing.price(name, label))
+        });
         prices.copied().reduce(|one, other| Price {
             prompt_nano_usd_per_million: one
                 .prompt_nano_usd_per_million
@@ -38,21 +51,49 @@ impl CostTable {
     pub fn at(&self, model: &str, deployment: &str) -> Option<&Price> {
         self.pricing.price(model, deployment)
     }
+
+    /// `model` and all that fallbacks lead to from there, each once.
+    fn reachable<'n>(&'n self, model: &'n str) -> Vec<&'n str> {
+        let mut names = vec![model];
+        let mut at = 0;
+        while let Some(name) = names.get(at).copied() {
+            for to in self.pool(name).into_iter().flat_map(|pool| &pool.fallbacks) {
+                let to = self.aliases.get(to).unwrap_or(to).as_str();
+                if !names.contains(&to) {
+                    names.push(to);
+                }
+            }
+            at += 1;
+        }
+        names
+    }
+
+    /// The pool that serves a name.
+    fn pool(&self, name: &str) -> Option<&Pool> {
+        self.pools.get(name).or_else(|| self.pools.get("*"))
+    }
 }
 
-/// Reads `[pricing]`, and of `[[models]]` the labels alone.
+/// Reads `[pricing]`, and of `[[models]]` names, labels and fallbacks alone.
 pub(crate) fn read(root: &Fields<'_, '_>) -> CostTable {
     let unheard = Report::default();
     let quiet = root.reporting_to(&unheard);
-    let mut labels: HashMap<String, Vec<String>> = HashMap::new();
+    let mut table = CostTable { pricing: pricing::read(root), ..CostTable::default() };
     for model in quiet.tables("models", &[]) {
         let Some(name) = model.peek_text("name") else { continue };
-        let deployments = model.tables("deployments", &[]);
         let label = |deployment: &Fields<'_, '_>| {
             let backend = deployment.peek_text("backend")?;
             Some(format!("{backend}/{}", deployment.peek_text("model").unwrap_or(name)))
         };
-        labels.insert(name.to_owned(), deployments.iter().filter_map(label).collect());
+        let to = |fallback: &Fields<'_, '_>| fallback.peek_text("to").map(str::to_owned);
+        let pool = Pool {
+            labels: model.tables("deployments", &[]).iter().filter_map(label).collect(),
+            fallbacks: model.tables("fallbacks", &[]).iter().filter_map(to).collect(),
+        };
+        table.pools.insert(name.to_owned(), pool);
+        for (_, alias) in model.texts("aliases").unwrap_or_default() {
+            table.aliases.insert(alias.to_owned(), name.to_owned());
+        }
     }
-    CostTable { pricing: pricing::read(root), labels }
+    table
 }

@@ -55,7 +55,7 @@ pub struct Limit {
 /// Which requests a rule counts: those that every list which is not empty has something of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Matches {
-    /// Public model names, as asked for.
+    /// Public model names: one that is asked for, or that serves after routes.
     pub models: Vec<String>,
     /// Teams.
     pub teams: Vec<String>,
@@ -74,12 +74,13 @@ pub enum Mode {
 }
 
 impl Matches {
-    /// Whether a request for `model`, of a consumer with this team (empty: none) and these tags, is counted.
-    pub fn is_met<'t>(&self, model: &str, team: &str, tags: impl IntoIterator<Item = &'t str>) -> bool {
-        self.has_model(model) && self.has_consumer(team, tags)
+    /// Whether a request of a consumer with this team (empty: none) and these tags is counted, which asks for one of `models`
+    /// and is served by the other: so that neither a route away from a listed model nor one to it leads around the rule.
+    pub fn is_met<'t>(&self, models: [&str; 2], team: &str, tags: impl IntoIterator<Item = &'t str>) -> bool {
+        models.iter().any(|model| self.has_model(model)) && self.has_consumer(team, tags)
     }
 
-    /// Whether a request for `model` can be counted.
+    /// Whether a request that asks for `model`, or is served by it, can be counted.
     pub fn has_model(&self, model: &str) -> bool {
         self.models.is_empty() || self.models.iter().any(|listed| listed == model)
     }

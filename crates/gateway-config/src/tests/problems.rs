@@ -592,6 +592,83 @@ fn a_limit_by_what_no_consumer_has_is_a_problem() {
     assert!(problems.to_string().starts_with(expected) && problems.len() == 1, "{problems}");
 }
 
+/// Who may ask for `auto` alone; what that leads to is in the cases.
+const ROUTED: &str = r#"
+    [[backends]]
+    id = "b"
+    base_url = "https://x"
+    [[models]]
+    name = "auto"
+    deployments = [{ backend = "b" }]
+    FALLBACKS
+    [[models]]
+    name = "mid"
+    deployments = [{ backend = "b" }]
+    fallbacks = [{ to = "big", on = ["any"] }]
+    [[models]]
+    name = "big"
+    deployments = [{ backend = "b" }, { backend = "b", model = "drained", weight = 0 }]
+    [[consumers]]
+    id = "one"
+    team = "t"
+    keys_sha256 = ["abcdefABCDEF3333333333333333333333333333333333333333333333333333"]
+    models = ["auto"]
+    ROUTE
+    [pricing.auto]
+    prompt_usd_per_million = 1
+    completion_usd_per_million = 1
+    PRICES
+    [[limits]]
+    name = "l"
+    counter_key = []
+    LIMIT
+"#;
+
+#[test]
+fn a_limit_follows_routes_and_fallbacks() {
+    let route = |rest: &str| format!("[[routes]]\nname = \"r\"\n{rest}");
+    let to_big = route("models = [\"auto\"]\nto = \"big\"");
+    let of_nobody = route("apps = [\"a\"]\nto = \"big\"")
+        + "\n[[consumers]]\nid = \"two\"\napp = \"a\"\n\
+        keys_sha256 = [\"4444444444444444444444444444444444444444444444444444444444444444\"]\nmodels = [\"mid\"]";
+    let prices = ["mid", "big"].map(|name| {
+        format!("[pricing.{name}]\nprompt_usd_per_million = 1\ncompletion_usd_per_million = 1\n")
+    });
+    let (mid_priced, all_priced) = (prices[0].clone(), prices.concat());
+    let fallback = "fallbacks = [{ to = \"mid\", on = [\"any\"] }]";
+    let of_big = "match = { models = [\"big\"], teams = [\"t\"] }\nrequests_per_minute = 9";
+    let money_of_auto =
+        "match = { models = [\"auto\"], teams = [\"t\"] }\ncost_quota_usd = 1\nperiod = \"day\"";
+    let money_of_big =
+        "match = { models = [\"big\"], teams = [\"t\"] }\ncost_quota_usd = 1\nperiod = \"day\"";
+    let unmet = Some("limits[0].match: is met by no consumer");
+    let unpriced = Some(
+        "limits[0].cost_quota_usd: limits money, but deployment \"b/big\", which a route or a fallback leads to, has no price",
+    );
+    for (routes, fallbacks, prices, limit, problem) in [
+        ("", "", "", of_big, unmet),
+        (&to_big, "", "", of_big, None),
+        (&of_nobody, "", "", of_big, unmet),
+        (&to_big, "", "", money_of_auto, unpriced),
+        (&to_big, "", &all_priced, money_of_auto, None),
+        (&to_big, "", &all_priced, money_of_big, None),
+        ("", "", "", money_of_auto, None),
+        (&of_nobody, "", "", money_of_auto, None),
+        ("", fallback, &mid_priced, money_of_auto, unpriced),
+        ("", fallback, &all_priced, money_of_auto, None),
+    ] {
+        let document = (ROUTED.replace("ROUTE", routes).replace("FALLBACKS", fallbacks))
+            .replace("PRICES", prices)
+            .replace("LIMIT", limit);
+        let found = check(&document, "", PlainVariables::default());
+        match (problem, &found) {
+            (None, Ok(_)) => {}
+            (Some(text), Err(problems)) if problems.len() == 1 && problems.to_string().starts_with(text) => {}
+            _ => panic!("{routes} {fallbacks} {prices} {limit}: {found:?} instead of {problem:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_document_needs_backends_models_and_consumers() {
     for document in ["[cache]", "backends = []\nmodels = []\nconsumers = []"] {

@@ -229,6 +229,9 @@ fn the_limiter_sees_limits() {
     assert_eq!(limit("everything").counter_key, []);
     assert!(config.counts_by(&CounterPart::User) && !config.counts_by(&CounterPart::Consumer));
     assert_eq!(router(FULL).counted_headers, ["x-project"], "the router hands them on");
+    assert_eq!(router(FULL).limit_headers.consumed_tokens, "x-quota-consumed", "the router corrects it");
+    let without = FULL.replace("consumed_tokens =", "# consumed_tokens =");
+    assert_eq!(router(&without).limit_headers.consumed_tokens, "x-ratelimit-consumed-tokens");
 }
 
 #[test]
@@ -244,19 +247,21 @@ fn the_limiter_sees_quotas_weights_and_prices() {
         [CounterPart::User, CounterPart::Pool, CounterPart::Header("x-project".to_owned())]
     );
     assert_eq!((limit.mode, &limit.alert_at_permille), (Mode::Observe, &vec![500, 875, 1_000]));
-    for (model, team, tags, is_met) in [
-        ("fast", "research", &["eu", "trial"][..], true),
-        ("fast", "research", &["eu"], false),
-        ("fast", "", &["trial"], false),
-        ("gpt-4o", "research", &["trial"], false),
+    for (asked, served, team, tags, is_met) in [
+        ("fast", "fast", "research", &["eu", "trial"][..], true),
+        ("fast", "gpt-4o", "research", &["trial"], true),
+        ("gpt-4o", "fast", "research", &["trial"], true),
+        ("fast", "fast", "research", &["eu"], false),
+        ("fast", "fast", "", &["trial"], false),
+        ("gpt-4o", "gpt-4o", "research", &["trial"], false),
     ] {
         assert_eq!(
-            limit.matches.is_met(model, team, tags.iter().copied()),
+            limit.matches.is_met([asked, served], team, tags.iter().copied()),
             is_met,
-            "{model} {team} {tags:?}"
+            "{asked} {served} {team} {tags:?}"
         );
     }
-    let highest = |model| config.costs.highest(model, model).map(|price| price.prompt_nano_usd_per_million);
+    let highest = |model| config.costs.highest(model).map(|price| price.prompt_nano_usd_per_million);
     assert_eq!(config.limit("money").unwrap().checks, [check(Measure::NanoUsd, 12_500_000_000)]);
     assert_eq!(highest("fast"), None);
     assert_eq!(highest("gpt-4o"), Some(2_500_000_000), "of three deployments the dearest");
@@ -266,6 +271,45 @@ fn the_limiter_sees_quotas_weights_and_prices() {
     let parallel = Check { measure: Measure::Parallel, window: Window::Lease { lease_s: 120 }, size: 4 };
     assert!(slots.contains(&parallel), "{slots:?}");
     assert_eq!(slots[0].window, Window::Rolling(Period::Day));
+}
+
+#[test]
+fn the_dearest_price_is_looked_for_wherever_fallbacks_lead() {
+    let document = r#"
+        [[limits]]
+        name = "money"
+        counter_key = []
+        cost_quota_usd = 1
+        period = "day"
+        [[models]]
+        name = "cheap"
+        deployments = [{ backend = "b" }]
+        fallbacks = [{ to = "other-name-of-mid", on = ["timeout"] }]
+        [[models]]
+        name = "mid"
+        aliases = ["other-name-of-mid"]
+        deployments = [{ backend = "b" }]
+        fallbacks = [{ to = "passed-on", on = ["any"] }, { to = "cheap", on = ["any"] }]
+        [[models]]
+        name = "*"
+        deployments = [{ backend = "c" }]
+        [pricing.cheap]
+        prompt_usd_per_million = 1
+        completion_usd_per_million = 9
+        [pricing.mid]
+        prompt_usd_per_million = 2
+        completion_usd_per_million = 3
+        [pricing.passed-on]
+        prompt_usd_per_million = 4
+        completion_usd_per_million = 4
+    "#;
+    let costs = LimiterConfig::parse(document).unwrap().costs;
+    for (model, prompt, completion) in [("cheap", 4, 9), ("mid", 4, 9), ("passed-on", 4, 4)] {
+        let price = costs.highest(model).unwrap();
+        let seen = (price.prompt_nano_usd_per_million, price.completion_nano_usd_per_million);
+        assert_eq!(seen, (prompt * 1_000_000_000, completion * 1_000_000_000), "{model}");
+    }
+    assert_eq!(costs.highest("unheard-of"), None, "served by *, but nobody knows its price");
 }
 
 #[test]

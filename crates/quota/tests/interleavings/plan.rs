@@ -86,7 +86,7 @@ impl Plan {
 pub fn taken(settle_to: Option<u64>) -> Taken<'static> {
     settle_to.map_or(Taken::Nothing, |prompt_tokens| {
         let usage = Usage { prompt_tokens, ..Usage::default() };
-        Taken::Tokens { usage, model: "", deployment: "" }
+        Taken::Tokens { usage, model: "", deployment: "", retried: &[] }
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use contracts::{CacheOutcome, Outcome, UsageRecord};
+use contracts::{CacheOutcome, Outcome, RetriedUsage, UsageRecord};
 use futures::executor::block_on;
 use usage::{
     RequestList, RequestsQuery, SCHEMA_VERSION, SchemaError, Statement, UsageQuery, UsageReport, Value,
@@ -11,6 +11,7 @@ use usage::{
 use crate::database::Database;
 
 const VERSION_1: &str = include_str!("schema-1.sql");
+const VERSION_2: &str = include_str!("schema-2.sql");
 
 fn old_records() -> [UsageRecord; 2] {
     let first = UsageRecord {
@@ -102,6 +103,37 @@ fn a_database_of_version_1_is_brought_up_to_date_and_keeps_its_records() {
 }
 
 #[test]
+fn a_database_of_version_2_is_brought_up_to_date_and_keeps_its_records() {
+    let path = std::env::temp_dir().join(format!("usage-schema-2-{}.db", std::process::id()));
+    let _absent = std::fs::remove_file(&path);
+    Database::open(&path).script(&format!("{VERSION_1}{VERSION_2}"));
+
+    let database = Database::open(&path);
+    database.prepare().unwrap();
+    let new =
+        UsageRecord { record_id: "new".to_owned(), at_ms: 3_000, uncounted: true, ..UsageRecord::default() };
+    database.insert(std::slice::from_ref(&new));
+    let of_version_2 = UsageRecord {
+        record_id: "old-3".to_owned(),
+        at_ms: 2_500,
+        pool: "gpt-4o".to_owned(),
+        retried_usage: vec![RetriedUsage {
+            deployment: "eu/gpt-4o".to_owned(),
+            prompt_tokens: 3,
+            completion_tokens: 4,
+            ..RetriedUsage::default()
+        }],
+        ..old_records()[1].clone()
+    };
+    let [second, first] = old_records();
+    let of_version_2 = UsageRecord { request_id: "r-3".to_owned(), ..of_version_2 };
+    assert_eq!(newest(&database), [new, of_version_2, second, first]);
+    assert_eq!(version(&database), [[Value::Integer(SCHEMA_VERSION)]]);
+    drop(database);
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
 fn a_database_that_is_up_to_date_is_asked_once() {
     let database = Database::new();
     let asked = RefCell::new(Vec::new());
@@ -116,7 +148,7 @@ fn a_database_that_is_up_to_date_is_asked_once() {
 /// Two instances of a new build meet an old database: the second does each step just before the first.
 #[test]
 fn two_instances_may_bring_it_up_to_date_at_once() {
-    for script in ["", VERSION_1] {
+    for script in ["", VERSION_1, &format!("{VERSION_1}{VERSION_2}")] {
         let database = Database::empty();
         database.script(script);
         let (mut steps, mut overtaken) = (0, 0);
@@ -144,7 +176,7 @@ fn two_instances_may_bring_it_up_to_date_at_once() {
 #[test]
 fn a_database_of_a_later_build_is_left_alone() {
     let database = Database::empty();
-    database.script(&VERSION_1.replace("VALUES (1, 1)", "VALUES (1, 3)"));
-    assert_eq!(database.prepare(), Err(SchemaError::UnknownVersion(Some(Value::Integer(3)))));
-    assert_eq!(version(&database), [[Value::Integer(3)]]);
+    database.script(&VERSION_1.replace("VALUES (1, 1)", "VALUES (1, 4)"));
+    assert_eq!(database.prepare(), Err(SchemaError::UnknownVersion(Some(Value::Integer(4)))));
+    assert_eq!(version(&database), [[Value::Integer(4)]]);
 }

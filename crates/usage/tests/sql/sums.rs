@@ -42,17 +42,17 @@ prop_compose! {
             Outcome::UpstreamFailed, Outcome::ClientGone]),
         cache in select(vec![CacheOutcome::Bypass, CacheOutcome::Miss, CacheOutcome::Exact]),
         counts in prop::array::uniform4(count()),
-        estimated in any::<bool>(),
+        [estimated, uncounted] in prop::array::uniform2(any::<bool>()),
         cost_nano_usd in prop::option::of(count()),
     ) -> UsageRecord {
         let [consumer, team, app, model, deployment, user, pool, route] = names;
         let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
         let (tags, observed) = (owned(tags), owned(observed));
         let retried_usage = retried.into_iter().map(|(prompt_tokens, completion_tokens)|
-            RetriedUsage { deployment: String::new(), prompt_tokens, completion_tokens }).collect();
+            RetriedUsage { prompt_tokens, completion_tokens, ..RetriedUsage::default() }).collect();
         let [prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens] = counts;
         UsageRecord { at_ms, consumer, team, app, model, deployment, outcome, cache, prompt_tokens, completion_tokens,
-            cached_tokens, reasoning_tokens, estimated, cost_nano_usd, user, pool, route, tags, observed, retried_usage,
+            cached_tokens, reasoning_tokens, estimated, uncounted, cost_nano_usd, user, pool, route, tags, observed, retried_usage,
             ..UsageRecord::default() }
     }
 }
@@ -176,6 +176,7 @@ fn row(keys: Vec<String>, group: &[&UsageRecord]) -> UsageRow {
         errors: count(|r| matches!(r.outcome, Outcome::UpstreamError | Outcome::UpstreamFailed)),
         refused: count(|r| r.outcome == Outcome::Refused),
         estimated: count(|r| r.estimated),
+        uncounted: count(|r| r.uncounted),
         unpriced: count(|r| r.cost_nano_usd.is_none()),
     }
 }

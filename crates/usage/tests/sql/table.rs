@@ -34,7 +34,9 @@ fn record(record_id: &str, at_ms: u64) -> UsageRecord {
         pool: "gpt-4o".to_owned(),
         route: "rule eu-only -> gpt-4o".to_owned(),
         observed: vec!["per-team".to_owned()],
+        uncounted: true,
         retried_usage: vec![RetriedUsage {
+            pool: "gpt-4o".to_owned(),
             deployment: "azure/gpt-4o".to_owned(),
             prompt_tokens: 11,
             completion_tokens: 3,
