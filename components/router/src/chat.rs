@@ -32,6 +32,9 @@ const CLIENT_MS: u64 = 60_000;
 /// How often a client is looked for while there is nothing to write, in ms: an upstream is to be closed within a second of
 /// its client's leaving.
 const PROBE_MS: u64 = 500;
+/// Tokens of a completion for which the request sets no maximum, for capacities and the lowest cost: as many as the limiter reserves by
+/// default.
+const COMPLETION_TOKENS: u64 = 1_024;
 const JSON: &str = "application/json";
 /// The limiter's code for what is used up, as it stands in its answer.
 const QUOTA: &[u8] = br#""code":"insufficient_quota""#;
@@ -244,7 +247,7 @@ impl Client<'_> {
 fn sizes(model: &str, body: &[u8]) -> (u64, u64) {
     let Ok(view) = tokens::ChatRequestView::parse(body) else { return (0, 0) };
     let prompt = tokens::estimate_prompt(model, &view).map_or(0, |count| count.tokens);
-    (prompt, view.max_completion_tokens.unwrap_or(0).saturating_mul(view.n))
+    (prompt, view.max_completion_tokens.unwrap_or(COMPLETION_TOKENS).saturating_mul(view.n))
 }
 
 /// Hands the outcome to the client.

@@ -5,7 +5,7 @@
 
 use crate::host::{self, Shared};
 use gateway_config::{Breaker, Deployment, RouterConfig};
-use routing::breaker::{self, Breakers, Failing, Probe};
+use routing::breaker::{self, Breakers, Probe};
 use routing::hash::Chance;
 use routing::{DeploymentId, Failure, Fleet, Loads, View};
 use std::cell::RefCell;
@@ -54,34 +54,65 @@ pub async fn refresh() {
 }
 
 /// Asks for the probe of a half-open deployment; `None` when somebody else has it.
-pub async fn claim_probe(id: DeploymentId, lease_ms: u64) -> Option<Probe> {
-    breaker::claim_probe(breakers(), &Shared::within(CLAIM_WITHIN), id, lease_ms, host::epoch_ms).await
+pub async fn claim_probe(id: DeploymentId, lease_ms: u64) -> Option<Claim> {
+    let store = Shared::within(CLAIM_WITHIN);
+    let probe = breaker::claim_probe(breakers(), &store, id, lease_ms, host::epoch_ms).await?;
+    Some(Claim { id, probe: Some(probe) })
+}
+
+/// A probe under way. Dropped before its result was told, it is given back: whoever asks is dropped where it waits when the client of a
+/// promised stream leaves, or the total has passed, and nobody else could ask until the lease is over.
+#[derive(Debug)]
+pub struct Claim {
+    id: DeploymentId,
+    probe: Option<Probe>,
+}
+
+impl Claim {
+    fn probe(claim: Option<&Self>) -> Option<Probe> {
+        claim.and_then(|claim| claim.probe)
+    }
+
+    fn told(claim: Option<Self>) {
+        if let Some(mut claim) = claim {
+            claim.probe = None;
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let (id, Some(probe)) = (self.id, self.probe.take()) else { return };
+        host::spawn(async move {
+            let store = Shared::within(CLAIM_WITHIN);
+            tell("tell", breaker::released(breakers(), &store, id, probe)).await;
+        });
+    }
 }
 
 /// Notes that a deployment has answered.
-pub async fn succeeded(id: DeploymentId, policy: &Breaker, probe: Option<Probe>) {
-    let store = Shared::within(STORE_WITHIN);
+pub async fn succeeded(id: DeploymentId, policy: &Breaker, claim: Option<Claim>) {
+    let (store, probe) = (Shared::within(STORE_WITHIN), Claim::probe(claim.as_ref()));
     tell("tell", breaker::succeeded(breakers(), &store, id, policy, probe, host::epoch_ms())).await;
+    Claim::told(claim);
 }
 
-/// Notes that a deployment has failed.
-pub async fn failed(id: DeploymentId, policy: &Breaker, failure: &Failure, probe: Option<Probe>) {
-    note_failing(id, policy, failure.for_breaker(policy), probe).await;
-}
-
-/// Notes that an answer broke off after it had begun.
-pub async fn broke_off(id: DeploymentId, policy: &Breaker) {
-    note_failing(id, policy, Failing { counts: true, retry_after_ms: None }, None).await;
-}
-
-async fn note_failing(id: DeploymentId, policy: &Breaker, failing: Failing, probe: Option<Probe>) {
-    let store = Shared::within(STORE_WITHIN);
+/// Notes that a deployment has failed, be it after its answer had begun.
+pub async fn failed(id: DeploymentId, policy: &Breaker, failure: &Failure, claim: Option<Claim>) {
+    let (store, probe) = (Shared::within(STORE_WITHIN), Claim::probe(claim.as_ref()));
+    let failing = failure.for_breaker(policy);
     tell("tell", breaker::failed(breakers(), &store, id, policy, failing, probe, host::epoch_ms())).await;
+    Claim::told(claim);
 }
 
-/// Notes how soon a deployment began to answer, or to fail.
+/// Notes how soon a deployment began to answer.
 pub fn answered_after(id: DeploymentId, latency_ms: u64) {
     LOADS.with_borrow_mut(|loads| loads.answered(id, latency_ms, host::epoch_ms()));
+}
+
+/// Notes how soon a deployment failed.
+pub fn failed_after(id: DeploymentId, failure: &Failure, took_ms: u64) {
+    LOADS.with_borrow_mut(|loads| loads.failed(id, failure, took_ms, host::epoch_ms()));
 }
 
 /// The deployments of a pool that are out of service and due to be asked whether they are well again.

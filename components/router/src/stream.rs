@@ -138,7 +138,11 @@ async fn fill(
             for (deployment, part) in elsewhere.parts().iter().zip(&report.spent).rev().skip(1).rev() {
                 ledger.also_spent(deployment, &Spent::from(*part));
             }
-            elsewhere.end(ledger.tokens(&spent), matches!(report.end, End::Failed(_))).await;
+            let failure = match &report.end {
+                End::Failed(failure) => Some(failure),
+                End::Complete | End::ClientGone => None,
+            };
+            elsewhere.end(ledger.tokens(&spent), failure).await;
             ledger.answered_by(elsewhere.outcome());
             cache_key.filter(|_| elsewhere.outcome().model == call.model)
         }

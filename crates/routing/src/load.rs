@@ -3,6 +3,7 @@
 //! Nothing of this is shared: an instance sees its own requests only, which is enough to spread them, and costs nothing.
 //! Whatever is begun here is ended here, on every way out.
 
+use crate::Failure;
 use crate::ewma::PeakEwma;
 use crate::window::SlidingCount;
 use crate::{ById, DeploymentId};
@@ -33,6 +34,11 @@ impl Load {
     pub fn tokens(&self, now_ms: u64) -> u64 {
         self.tokens.count(now_ms, MINUTE_MS)
     }
+
+    /// When no more than `most` tokens will be of the last minute, if nobody asks meanwhile.
+    pub fn falls_to_ms(&self, most: u64, now_ms: u64) -> u64 {
+        self.tokens.falls_to_ms(most, now_ms, MINUTE_MS)
+    }
 }
 
 impl Loads {
@@ -49,7 +55,15 @@ impl Loads {
         load.tokens.add(tokens, now_ms, MINUTE_MS);
     }
 
-    /// Notes how soon a deployment began to answer, in ms since it was asked; also of one that failed, with the time that was lost.
+    /// Notes that a deployment failed, in ms since it was asked.
+    pub fn failed(&mut self, id: DeploymentId, failure: &Failure, took_ms: u64, now_ms: u64) {
+        let average_ms = self.get(id).map_or(0, |load| load.latency.average_ms(now_ms));
+        if let Some(latency_ms) = failure.latency_ms(took_ms, average_ms) {
+            self.answered(id, latency_ms, now_ms);
+        }
+    }
+
+    /// Notes how soon a deployment began to answer, in ms since it was asked.
     pub fn answered(&mut self, id: DeploymentId, latency_ms: u64, now_ms: u64) {
         self.by_id.entry(id).or_default().latency.record(latency_ms, now_ms);
     }
