@@ -124,7 +124,7 @@ def test_nobody_is_asked_before_the_moment_that_it_named(gateway, unique, said):
     assert ask(gateway, f"mock+status=429+{said}", unique, 0).status_code == 429
     refused_at = time.monotonic()
     assert 2 <= is_left_alone(ask(gateway, f"mock+status=429+{said}", unique, 1)) <= 3
-    time.sleep(max(0, refused_at + 1.7 - time.monotonic()))
+    time.sleep(max(0, refused_at + 1.4 - time.monotonic()))
     is_left_alone(ask(gateway, f"mock+status=429+{said}", unique, 2))
     assert len(gateway.received(unique)) == 1
     time.sleep(max(0, refused_at + 3.2 - time.monotonic()))
