@@ -185,6 +185,16 @@ def test_where_all_are_at_capacity_it_is_said_when_to_come_back(gateway, unique)
     assert route_of(refused)["skipped"] == "a/mock-full:full"
 
 
+def test_a_capacity_is_what_all_instances_send(gateway, unique):
+    first = gateway.chat("shared-capacity", unique)
+    assert upstream(first) == "mock-capacity+tokens=900"
+    # An instance that nobody asks lives for a second: another one begins, and knows.
+    time.sleep(1.5)
+    second = gateway.chat("shared-capacity", unique + "!")
+    assert upstream(second) == "mock-spill"
+    assert route_of(second)["skipped"] == "a/mock-capacity+tokens=900:full"
+
+
 def test_a_share_of_the_requests_is_copied(gateway, unique):
     for i in range(40):
         assert upstream(gateway.chat("sampled", f"{unique} {i}")) == "mock-sampled"

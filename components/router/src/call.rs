@@ -27,7 +27,7 @@ pub struct Call {
     pub session: Option<u64>,
     /// Tokens of the prompt, estimated.
     pub prompt_tokens: u64,
-    /// Tokens of the answer at most, or 0 where nobody asks.
+    /// Tokens of the answer at most, assumed where the request does not say; 0 where nobody asks.
     pub completion_tokens: u64,
     /// How its stream is handed on.
     pub options: Options,

@@ -137,7 +137,8 @@ impl Client<'_> {
         mut ledger: Ledger,
     ) -> Result<Reply, Cause> {
         let facts = self.facts(&call);
-        let ((admission, lookup), ()) = futures::join!(peers::ask(&facts, self.body), pools::refresh());
+        let ((admission, lookup), ()) =
+            futures::join!(peers::ask(&facts, self.body), pools::refresh(call.target()));
         let limit_headers = match admission {
             Admission::Admitted { reservation, prompt_tokens, observed, headers } => {
                 ledger.reserved(reservation, prompt_tokens, observed);

@@ -93,7 +93,7 @@ async fn pursue<T>(
                 continue;
             }
         }
-        let mut flight = Flight::begin(id, call.wish().tokens());
+        let mut flight = Flight::begin(&attempt.choice, call.wish().tokens());
         let asked_ms = call.arrival.elapsed_ms();
         let came = try_it(&attempt, settings).await;
         let took_ms = call.arrival.elapsed_ms().saturating_sub(asked_ms);

@@ -3,22 +3,23 @@
 //! Pure: time, chance and storage are arguments, and HTTP is not known here. A router drives it like this:
 //!
 //! 1. Once: [`Fleet::new`] from the document. Per instance: [`Loads`] and [`breaker::Breakers`].
-//! 2. A request arrives: [`breaker::refresh`], beside what else it waits for. [`Fleet::route`] resolves aliases and routes; what it looks
+//! 2. A request arrives: [`breaker::refresh`] and [`capacity::look`], beside what else it waits for. [`Fleet::route`] resolves aliases and routes; what it looks
 //!    at is worked out only as far as [`Fleet::needs`] says.
 //! 3. [`Plan::next`] says wait, ask or give up. A probe is claimed first ([`breaker::claim_probe`], with
 //!    [`Fleet::probe_lease_ms`]); if it is not to be had, [`Plan::not_asked`] and on. [`Loads::begin`] when it is asked.
 //! 4. It answers: [`Loads::answered`] and [`breaker::succeeded`] with the first token of a stream, or the head of a whole answer. It fails:
 //!    a [`Failure`] goes to [`Loads::failed`], [`breaker::failed`] and [`Plan::failed`]. It tells nothing (the client left): [`breaker::released`] if it was a
-//!    probe. [`Loads::end`] in any case.
+//!    probe. [`Loads::end`] in any case, and [`capacity::tell`] where there is one.
 //! 5. [`explain`] says in one header how it came about.
 //!
 //! # What is shared
 //! Breakers are, through a [`breaker::SharedStore`] (its page says which operations when): what one instance opened, all leave alone.
-//! Turns, requests under way, latencies and tokens per minute are each instance's own: they spread load, and nobody is
-//! harmed when two instances pick the same deployment at once. A capacity of tokens per minute is therefore what one
-//! instance sends; beyond it the provider's own 429 and the shared breaker decide.
+//! So are the tokens of the last minute, of deployments that have a capacity ([`capacity`]).
+//! Turns, requests under way and latencies are each instance's own: they spread load, and nobody is
+//! harmed when two instances pick the same deployment at once.
 
 pub mod breaker;
+pub mod capacity;
 mod classify;
 pub mod ewma;
 mod explain;

@@ -12,6 +12,11 @@ pub struct SlidingCount {
 }
 
 impl SlidingCount {
+    /// Of counts that were kept elsewhere: of the interval with this number, and of the one before.
+    pub fn of(interval: u64, current: u64, previous: u64) -> Self {
+        SlidingCount { interval, current, previous }
+    }
+
     /// Adds to the current interval.
     pub fn add(&mut self, amount: u64, now_ms: u64, interval_ms: u64) {
         self.move_to(now_ms, interval_ms);
@@ -22,6 +27,15 @@ impl SlidingCount {
     pub fn take_back(&mut self, amount: u64, now_ms: u64, interval_ms: u64) {
         self.move_to(now_ms, interval_ms);
         self.current = self.current.saturating_sub(amount);
+    }
+
+    /// What the interval before the one with this number came to, as far as is known.
+    pub(crate) fn previous_at(&self, interval: u64) -> u64 {
+        match interval.checked_sub(self.interval) {
+            Some(0) => self.previous,
+            Some(1) => self.current,
+            _ => 0,
+        }
     }
 
     /// What counts now, rounded up.
