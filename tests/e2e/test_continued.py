@@ -38,6 +38,35 @@ mid_stream = "continue"
 deployments = [{ backend = "a", model = "mock-a+tokens=20+cut=5" }]
 
 [[models]]
+name = "in-vain"
+mid_stream = "continue"
+deployments = [{ backend = "a", model = "mock-a+tokens=20+cut=5" }, { backend = "b", model = "mock-b+status=503", priority = 1 }]
+
+[[models]]
+name = "stalled/timeout"
+mid_stream = "continue"
+timeouts = { idle_ms = 300 }
+deployments = [{ backend = "a", model = "mock-a+tokens=20+stall=5" }]
+fallbacks = [{ to = "twenty", on = ["timeout"] }]
+
+[[models]]
+name = "stalled/server"
+mid_stream = "continue"
+timeouts = { idle_ms = 300 }
+deployments = [{ backend = "a", model = "mock-a+tokens=20+stall=5" }]
+fallbacks = [{ to = "twenty", on = ["server"] }]
+
+[[models]]
+name = "cut/server"
+mid_stream = "continue"
+deployments = [{ backend = "a", model = "mock-a+tokens=20+cut=5" }]
+fallbacks = [{ to = "twenty", on = ["server"] }]
+
+[[models]]
+name = "twenty"
+deployments = [{ backend = "b", model = "mock-b+tokens=20" }]
+
+[[models]]
 name = "given-up-on"
 mid_stream = "error"
 deployments = [{ backend = "a", model = "mock-a+tokens=20+cut=5" }, { backend = "b", model = "mock-b+tokens=20", priority = 1 }]
@@ -182,6 +211,28 @@ def test_an_answer_that_nobody_goes_on_with_ends_with_an_error(gateway, unique, 
     assert answer.text == told(gateway, "mock+tokens=20", unique)[:20]
     assert asked(gateway, unique)[:-1] == ["mock-a+tokens=20+cut=5"], "and asked once"
     assert gateway.record_of(answer.response)["outcome"] == "upstream_failed"
+
+
+def test_whoever_was_asked_in_vain_to_go_on_is_not_who_answered(gateway, unique):
+    answer = streamed(gateway, "in-vain", unique)
+    assert answer.error["code"] == "upstream_failed" and answer.text == told(gateway, "mock+tokens=20", unique)[:20]
+    assert asked(gateway, unique)[:4] == ["mock-a+tokens=20+cut=5"] + ["mock-b+status=503"] * 3
+    record = gateway.record_of(answer.response)
+    assert record["deployment"] == answer.response.headers["x-tollgate-deployment"] == "a/mock-a+tokens=20+cut=5"
+    assert (record["pool"], record["attempts"], record["completion_tokens"]) == ("in-vain", 4, 5)
+    assert not record.get("retried_usage")
+
+
+@pytest.mark.parametrize(("model", "cause"), [("stalled/timeout", "timeout"), ("cut/server", "server"), ("stalled/server", None)])
+def test_a_fallback_goes_on_upon_the_class_that_it_names_and_no_other(gateway, unique, model, cause):
+    answer = streamed(gateway, model, unique)
+    record = gateway.record_of(answer.response)
+    if cause:
+        assert answer.is_whole and answer.text == told(gateway, "mock+tokens=20", unique)
+        assert (record["pool"], record["deployment"]) == ("twenty", "b/mock-b+tokens=20")
+        assert ";deployment=b/mock-b+tokens=20;" in record["route"] and f";fallback={model}:{cause}" in record["route"]
+    else:
+        assert answer.error["code"] == "upstream_timeout" and record["deployment"] == "a/mock-a+tokens=20+stall=5"
 
 
 # Trap 19: a client that waits is told that somebody is there.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use gateway_config::{Deployment, Settings};
 use http::{HeaderMap, HeaderValue, Method, header};
 use openai_types::{Answer, Prefill, ReportedError};
-use relay::{Decoded, Limits, Opened, Options, SourceFailed, Spent, Spoken};
+use relay::{Decoded, Late, Limits, Opened, Options, SourceFailed, Spent, Spoken};
 use routing::{Attempt, Failure, NoAnswer};
 use std::time::Duration;
 
@@ -53,11 +53,11 @@ pub async fn ask(call: &Call, attempt: &Attempt<'_, '_>, settings: &Settings) ->
     if call.chat.stream {
         // `open` keeps its own time.
         let head = send(call, attempt, settings, body).await?;
-        return begun(call, attempt, asked_ms, head).await;
+        return begun(call, attempt, settings, asked_ms, head).await;
     }
     let whole = async {
         match send(call, attempt, settings, body).await? {
-            Head::Whole { headers, incoming } => read_whole(call, headers, incoming).await,
+            Head::Whole { headers, incoming } => read_whole(call, settings, headers, incoming).await,
             Head::Stream { .. } => Err(bad("an event stream, though none was asked for")),
         }
     };
@@ -159,6 +159,7 @@ async fn refused(status: u16, headers: HeaderMap, incoming: Incoming, settings: 
 async fn begun(
     call: &Call,
     attempt: &Attempt<'_, '_>,
+    settings: &Settings,
     asked_ms: u64,
     head: Head,
 ) -> Result<Given, Box<Failed>> {
@@ -166,7 +167,7 @@ async fn begun(
         Head::Stream { headers, source } => (headers, source),
         Head::Whole { headers, incoming } => {
             // An error, perhaps: then it says more than we could.
-            return match read_whole(call, headers, incoming).await {
+            return match read_whole(call, settings, headers, incoming).await {
                 Ok(_) => Err(bad("not an event stream, though one was asked for")),
                 Err(failed) => Err(failed),
             };
@@ -181,27 +182,32 @@ async fn begun(
     match relay::open(source, asked_ms, &options, &call.arrival).await {
         Ok(opened) => Ok(Given::Stream { headers, source: Box::new(opened) }),
         Err(unopened) => {
-            let mut failed = not_opened(unopened.failure, headers);
+            let mut failed = not_opened(unopened.failure, settings, headers);
             failed.spent = unopened.spent;
             Err(failed)
         }
     }
 }
 
-async fn read_whole(call: &Call, headers: HeaderMap, incoming: Incoming) -> Result<Given, Box<Failed>> {
+async fn read_whole(
+    call: &Call,
+    settings: &Settings,
+    headers: HeaderMap,
+    incoming: Incoming,
+) -> Result<Given, Box<Failed>> {
     let body = incoming.read_whole(call.options.limits.max_stream_bytes).await.map_err(nothing)?;
     match Answer::parse(&body) {
         Ok(answer) if answer.has_choices() && !answer.is_error() => Ok(Given::Whole { headers, body }),
         _ => Err(match ReportedError::parse(&body) {
-            Some(error) => reported(error, headers),
+            Some(error) => reported(error, settings, headers),
             None => bad("not a chat completion"),
         }),
     }
 }
 
 /// A provider's error with a success status: with the status that it means.
-fn reported(error: ReportedError, mut headers: HeaderMap) -> Box<Failed> {
-    let failure = Failure::in_answer(&error.body);
+fn reported(error: ReportedError, settings: &Settings, mut headers: HeaderMap) -> Box<Failed> {
+    let failure = Failure::in_answer(error.status, &error.body, settings);
     let given = if error.status == 401 {
         Given::Nothing(UpstreamFailed::CredentialRefused)
     } else if error.to_sse_event().is_none() {
@@ -214,15 +220,44 @@ fn reported(error: ReportedError, mut headers: HeaderMap) -> Box<Failed> {
 }
 
 /// A stream that failed before any of it was sent.
-fn not_opened(failure: relay::Failure, headers: HeaderMap) -> Box<Failed> {
+fn not_opened(failure: relay::Failure, settings: &Settings, headers: HeaderMap) -> Box<Failed> {
+    let cut_off = |why, failed| {
+        let (failure, given) = (Failure::no_answer(why), Given::Nothing(failed));
+        Box::new(Failed { failure, given, spent: Spent::default() })
+    };
     match failure {
-        relay::Failure::Reported(error) => reported(*error, headers),
-        relay::Failure::Source(SourceFailed::Idle) | relay::Failure::Late(_) => {
+        relay::Failure::Reported(error) => reported(*error, settings, headers),
+        relay::Failure::Late(Late::Total) => cut_off(NoAnswer::TooLong, UpstreamFailed::Timeout),
+        relay::Failure::TooLarge => {
+            cut_off(NoAnswer::TooLarge, UpstreamFailed::BrokeOff(failure.to_string()))
+        }
+        relay::Failure::Source(SourceFailed::Idle) | relay::Failure::Late(Late::FirstToken | Late::Idle) => {
             nothing(UpstreamFailed::Timeout)
         }
         relay::Failure::Truncated | relay::Failure::Empty => nothing(UpstreamFailed::Truncated),
         relay::Failure::Malformed => bad("a malformed event"),
         failure => nothing(UpstreamFailed::BrokeOff(failure.to_string())),
+    }
+}
+
+/// What it means for the request and the deployment that a stream broke off; `None` where it says nothing about either: a bound of ours
+/// was reached, or another one had begun what this one did not go on with.
+pub fn broke_off(failure: &relay::Failure, settings: &Settings) -> Option<Failure> {
+    match failure {
+        relay::Failure::Reported(error) => Some(Failure::in_answer(error.status, &error.body, settings)),
+        relay::Failure::Source(SourceFailed::Idle) | relay::Failure::Late(Late::FirstToken | Late::Idle) => {
+            Some(Failure::no_answer(NoAnswer::Silent))
+        }
+        relay::Failure::Truncated
+        | relay::Failure::Empty
+        | relay::Failure::Malformed
+        | relay::Failure::Source(SourceFailed::Broken(_) | SourceFailed::Undecodable(_)) => {
+            Some(Failure::no_answer(NoAnswer::Broken))
+        }
+        relay::Failure::Late(Late::Total)
+        | relay::Failure::TooLarge
+        | relay::Failure::Disagrees
+        | relay::Failure::NotOpened => None,
     }
 }
 
@@ -236,12 +271,12 @@ fn nothing(failed: UpstreamFailed) -> Box<Failed> {
         UpstreamFailed::Timeout => NoAnswer::Silent,
         UpstreamFailed::NotAllowed => NoAnswer::NotAllowed,
         UpstreamFailed::Connect(_) => NoAnswer::Unreachable,
+        UpstreamFailed::TooLarge { .. } => NoAnswer::TooLarge,
         UpstreamFailed::NoneLeft { .. }
         | UpstreamFailed::CredentialRefused
         | UpstreamFailed::BrokeOff(_)
         | UpstreamFailed::Truncated
-        | UpstreamFailed::BadReply(_)
-        | UpstreamFailed::TooLarge { .. } => NoAnswer::Broken,
+        | UpstreamFailed::BadReply(_) => NoAnswer::Broken,
     };
     let (failure, given) = (Failure::no_answer(why), Given::Nothing(failed));
     Box::new(Failed { failure, given, spent: Spent::default() })

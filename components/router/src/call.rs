@@ -30,7 +30,7 @@ pub struct Call {
     pub session: Option<u64>,
     /// Tokens of the prompt, estimated.
     pub prompt_tokens: u64,
-    /// Tokens of the answer at most, or 0 where nobody asks.
+    /// Tokens of the answer at most, assumed where the request does not say; 0 where nobody asks.
     pub completion_tokens: u64,
     /// How its stream is handed on.
     pub options: Options,
@@ -52,6 +52,16 @@ impl Call {
         deployments.iter().find(|deployment| deployment.weight > 0)?.model.as_deref()
     }
 
+    /// What an attempt at it took that gave no answer: nothing where the provider gave nothing.
+    pub fn tokens(&self, spent: relay::Spent) -> u64 {
+        let generated = u64::try_from(spent.generated_bytes.div_ceil(4)).unwrap_or(u64::MAX);
+        match spent.usage {
+            Some(usage) => usage.total(),
+            None if generated > 0 => self.prompt_tokens.saturating_add(generated),
+            None => 0,
+        }
+    }
+
     /// What of it matters for where it goes.
     pub fn wish(&self) -> Wish<'_> {
         Wish {
@@ -59,6 +69,7 @@ impl Call {
             session: self.session,
             prompt_tokens: self.prompt_tokens,
             completion_tokens: self.completion_tokens,
+            ..Wish::default()
         }
     }
 }

@@ -33,6 +33,9 @@ const CLIENT_MS: u64 = 60_000;
 /// How often a client is looked for while there is nothing to write, in ms: an upstream is to be closed within a second of
 /// its client's leaving.
 const PROBE_MS: u64 = 500;
+/// Tokens of a completion for which the request sets no maximum, for capacities and the lowest cost: as many as the limiter reserves by
+/// default.
+const COMPLETION_TOKENS: u64 = 1_024;
 const JSON: &str = "application/json";
 /// The limiter's code for what is used up, as it stands in its answer.
 const QUOTA: &[u8] = br#""code":"insufficient_quota""#;
@@ -137,7 +140,8 @@ impl Client<'_> {
         mut ledger: Ledger,
     ) -> Result<Reply, Cause> {
         let facts = self.facts(&call);
-        let ((admission, lookup), ()) = futures::join!(peers::ask(&facts, self.body), pools::refresh());
+        let ((admission, lookup), ()) =
+            futures::join!(peers::ask(&facts, self.body), pools::refresh(call.target()));
         let mut limit_headers = match admission {
             Admission::Admitted { reservation, prompt_tokens, observed, uncounted, headers } => {
                 ledger.reserved(reservation, prompt_tokens, observed, uncounted);
@@ -250,7 +254,7 @@ impl Client<'_> {
 fn sizes(model: &str, body: &[u8]) -> (u64, u64) {
     let Ok(view) = tokens::ChatRequestView::parse(body) else { return (0, 0) };
     let prompt = tokens::estimate_prompt(model, &view).map_or(0, |count| count.tokens);
-    (prompt, view.max_completion_tokens.unwrap_or(0).saturating_mul(view.n))
+    (prompt, view.max_completion_tokens.unwrap_or(COMPLETION_TOKENS).saturating_mul(view.n))
 }
 
 /// Hands the outcome to the client.

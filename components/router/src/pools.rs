@@ -1,20 +1,20 @@
 //! What this instance knows of the pools: the document's fleet, what it has under way itself, and which breakers are open.
 //!
-//! Loads and latencies are this instance's own; breakers are shared through the key-value store (`routing::breaker`). Of a
-//! request nothing but figures stays here.
+//! Loads and latencies are this instance's own; breakers, and what was taken of capacities, are shared through the key-value store
+//! (`routing::breaker`, `routing::capacity`). Of a request nothing but figures stays here.
 
 use crate::host::{self, Shared};
 use gateway_config::{Breaker, Deployment, RouterConfig};
-use routing::breaker::{self, Breakers, Failing, Probe};
+use routing::breaker::{self, Breakers, Probe};
 use routing::hash::Chance;
-use routing::{DeploymentId, Failure, Fleet, Loads, View};
+use routing::{Choice, DeploymentId, Failure, Fleet, Loads, Target, View, capacity};
 use std::cell::RefCell;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 thread_local! {
-    static LOADS: RefCell<Loads> = RefCell::default();
-    // One for the instance's whole life, because a refresh keeps hold of it while it waits.
+    // One each for the instance's whole life, because a refresh keeps hold of them while it waits.
+    static LOADS: &'static RefCell<Loads> = Box::leak(Box::default());
     static BREAKERS: &'static RefCell<Breakers> = Box::leak(Box::default());
 }
 
@@ -32,10 +32,12 @@ pub fn chance() -> Chance {
 /// Lets `decide` see the pools as they are now.
 pub fn view<T>(config: &RouterConfig, decide: impl FnOnce(&View<'_>) -> T) -> T {
     let now_ms = host::epoch_ms();
-    LOADS.with_borrow(|loads| {
-        let breakers = breakers().borrow();
-        decide(&View { loads, breakers: &breakers, regions: &config.regions, now_ms })
-    })
+    let (loads, breakers) = (loads().borrow(), breakers().borrow());
+    decide(&View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms })
+}
+
+fn loads() -> &'static RefCell<Loads> {
+    LOADS.with(|loads| *loads)
 }
 
 fn breakers() -> &'static RefCell<Breakers> {
@@ -47,41 +49,75 @@ const STORE_WITHIN: Duration = Duration::from_millis(100);
 /// And for a probe: a claim that is given up halfway holds up the next ones.
 const CLAIM_WITHIN: Duration = Duration::from_millis(500);
 
-/// Reads what other instances know, at most once a second.
-pub async fn refresh() {
-    let store = Shared::within(STORE_WITHIN);
-    tell("read", breaker::refresh(breakers(), &store, host::epoch_ms())).await;
+/// Reads what other instances know that matters for requests to a pool, at most once a second.
+pub async fn refresh(target: Option<Target<'static, '_>>) {
+    let (store, now_ms) = (Shared::within(STORE_WITHIN), host::epoch_ms());
+    tell("read", breaker::refresh(breakers(), &store, now_ms)).await;
+    if let Some(target) = target {
+        tell("read", capacity::look(loads(), &store, target.with_capacity(), now_ms)).await;
+    }
 }
 
 /// Asks for the probe of a half-open deployment; `None` when somebody else has it.
-pub async fn claim_probe(id: DeploymentId, lease_ms: u64) -> Option<Probe> {
-    breaker::claim_probe(breakers(), &Shared::within(CLAIM_WITHIN), id, lease_ms, host::epoch_ms).await
+pub async fn claim_probe(id: DeploymentId, lease_ms: u64) -> Option<Claim> {
+    let store = Shared::within(CLAIM_WITHIN);
+    let probe = breaker::claim_probe(breakers(), &store, id, lease_ms, host::epoch_ms).await?;
+    Some(Claim { id, probe: Some(probe) })
+}
+
+/// A probe under way. Dropped before its result was told, it is given back: whoever asks is dropped where it waits when the client of a
+/// promised stream leaves, or the total has passed, and nobody else could ask until the lease is over.
+#[derive(Debug)]
+pub struct Claim {
+    id: DeploymentId,
+    probe: Option<Probe>,
+}
+
+impl Claim {
+    fn probe(claim: Option<&Self>) -> Option<Probe> {
+        claim.and_then(|claim| claim.probe)
+    }
+
+    fn told(claim: Option<Self>) {
+        if let Some(mut claim) = claim {
+            claim.probe = None;
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let (id, Some(probe)) = (self.id, self.probe.take()) else { return };
+        host::spawn(async move {
+            let store = Shared::within(CLAIM_WITHIN);
+            tell("tell", breaker::released(breakers(), &store, id, probe)).await;
+        });
+    }
 }
 
 /// Notes that a deployment has answered.
-pub async fn succeeded(id: DeploymentId, policy: &Breaker, probe: Option<Probe>) {
-    let store = Shared::within(STORE_WITHIN);
+pub async fn succeeded(id: DeploymentId, policy: &Breaker, claim: Option<Claim>) {
+    let (store, probe) = (Shared::within(STORE_WITHIN), Claim::probe(claim.as_ref()));
     tell("tell", breaker::succeeded(breakers(), &store, id, policy, probe, host::epoch_ms())).await;
+    Claim::told(claim);
 }
 
-/// Notes that a deployment has failed.
-pub async fn failed(id: DeploymentId, policy: &Breaker, failure: &Failure, probe: Option<Probe>) {
-    note_failing(id, policy, failure.for_breaker(policy), probe).await;
-}
-
-/// Notes that an answer broke off after it had begun.
-pub async fn broke_off(id: DeploymentId, policy: &Breaker) {
-    note_failing(id, policy, Failing { counts: true, retry_after_ms: None }, None).await;
-}
-
-async fn note_failing(id: DeploymentId, policy: &Breaker, failing: Failing, probe: Option<Probe>) {
-    let store = Shared::within(STORE_WITHIN);
+/// Notes that a deployment has failed, be it after its answer had begun.
+pub async fn failed(id: DeploymentId, policy: &Breaker, failure: &Failure, claim: Option<Claim>) {
+    let (store, probe) = (Shared::within(STORE_WITHIN), Claim::probe(claim.as_ref()));
+    let failing = failure.for_breaker(policy);
     tell("tell", breaker::failed(breakers(), &store, id, policy, failing, probe, host::epoch_ms())).await;
+    Claim::told(claim);
 }
 
-/// Notes how soon a deployment began to answer, or to fail.
+/// Notes how soon a deployment began to answer.
 pub fn answered_after(id: DeploymentId, latency_ms: u64) {
-    LOADS.with_borrow_mut(|loads| loads.answered(id, latency_ms, host::epoch_ms()));
+    loads().borrow_mut().answered(id, latency_ms, host::epoch_ms());
+}
+
+/// Notes how soon a deployment failed.
+pub fn failed_after(id: DeploymentId, failure: &Failure, took_ms: u64) {
+    loads().borrow_mut().failed(id, failure, took_ms, host::epoch_ms());
 }
 
 /// The deployments of a pool that are out of service and due to be asked whether they are well again.
@@ -112,7 +148,9 @@ pub async fn recovered(id: DeploymentId, probe: Probe) {
 /// This instance goes on with what it knows; its operator should hear of it.
 async fn tell(what: &str, telling: impl Future<Output = breaker::Told>) {
     let Err(why) = telling.await else { return };
-    host::log(&format!("breakers are this instance's own for now; cannot {what} the others: {why}"));
+    host::log(&format!(
+        "breakers and capacities are this instance's own for now; cannot {what} the others: {why}"
+    ));
 }
 
 /// A request under way at a deployment, from its asking until this is dropped.
@@ -121,13 +159,16 @@ pub struct Flight {
     id: DeploymentId,
     reserved_tokens: u64,
     used_tokens: u64,
+    /// Whether the others are told what it took.
+    has_capacity: bool,
 }
 
 impl Flight {
     /// Begins, expected to take so many tokens at most.
-    pub fn begin(id: DeploymentId, tokens: u64) -> Self {
-        LOADS.with_borrow_mut(|loads| loads.begin(id, tokens, host::epoch_ms()));
-        Flight { id, reserved_tokens: tokens, used_tokens: tokens }
+    pub fn begin(choice: &Choice<'_>, tokens: u64) -> Self {
+        loads().borrow_mut().begin(choice.id, tokens, host::epoch_ms());
+        let has_capacity = choice.deployment.capacity_tokens_per_minute.is_some();
+        Flight { id: choice.id, reserved_tokens: tokens, used_tokens: tokens, has_capacity }
     }
 
     /// The deployment that is asked.
@@ -143,7 +184,13 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        let Flight { id, reserved_tokens, used_tokens } = *self;
-        LOADS.with_borrow_mut(|loads| loads.end(id, reserved_tokens, used_tokens, host::epoch_ms()));
+        let Flight { id, reserved_tokens, used_tokens, has_capacity } = *self;
+        loads().borrow_mut().end(id, reserved_tokens, used_tokens, host::epoch_ms());
+        if has_capacity && used_tokens > 0 {
+            host::spawn(async move {
+                let store = Shared::within(STORE_WITHIN);
+                tell("tell", capacity::tell(loads(), &store, id, used_tokens, host::epoch_ms())).await;
+            });
+        }
     }
 }

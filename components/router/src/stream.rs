@@ -139,7 +139,11 @@ async fn fill(
     }
     let cache_key = match asked {
         Asked::Answering(mut elsewhere) => {
-            elsewhere.end(ledger.tokens(&spent), matches!(report.end, End::Failed(_))).await;
+            let failure = match &report.end {
+                End::Failed(failure) => Some(failure),
+                End::Complete | End::ClientGone => None,
+            };
+            elsewhere.end(ledger.tokens(&spent), failure).await;
             ledger.answered_by(&call, elsewhere.outcome());
             cache_key.filter(|_| elsewhere.outcome().model == call.model)
         }

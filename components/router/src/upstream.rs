@@ -82,24 +82,25 @@ async fn pursue<T>(
         let (id, deployment) = (attempt.choice.id, attempt.choice.deployment);
         let model = plan.target().pool.model;
         let settings = &model.settings;
-        let mut probe = None;
+        let mut claim = None;
         if attempt.choice.is_probe {
             let lease_ms = pools::fleet(call.config).probe_lease_ms(id, model);
-            probe = pools::claim_probe(id, lease_ms).await;
-            if probe.is_none() {
+            claim = pools::claim_probe(id, lease_ms).await;
+            if claim.is_none() {
                 plan.not_asked();
                 continue;
             }
         }
         call.story.begins(Asked { deployment, pool: attempt.model.to_owned() });
-        let flight = Flight::begin(id, call.wish().tokens());
+        let mut flight = Flight::begin(&attempt.choice, call.wish().tokens());
         let asked_ms = call.arrival.elapsed_ms();
         let came = try_it(&attempt, settings).await;
-        pools::answered_after(id, call.arrival.elapsed_ms().saturating_sub(asked_ms));
+        let took_ms = call.arrival.elapsed_ms().saturating_sub(asked_ms);
         match came {
             Ok(given) => {
                 call.story.answers();
-                pools::succeeded(id, &settings.breaker, probe).await;
+                pools::answered_after(id, took_ms);
+                pools::succeeded(id, &settings.breaker, claim).await;
                 outcome.deployment = Some(deployment);
                 return Some((given, flight));
             }
@@ -109,7 +110,10 @@ async fn pursue<T>(
                     host::log(&format!("{} gave no answer: {why:?}", deployment.label));
                 }
                 call.story.fails(failed.spent);
-                pools::failed(id, &settings.breaker, &failed.failure, probe).await;
+                flight.used(call.tokens(failed.spent));
+                drop(flight);
+                pools::failed_after(id, &failed.failure, took_ms);
+                pools::failed(id, &settings.breaker, &failed.failure, claim).await;
                 if plan.failed(failed.failure, host::epoch_ms()) {
                     outcome.deployment = Some(deployment);
                     outcome.given = failed.given;
@@ -139,12 +143,16 @@ impl Elsewhere {
         &self.outcome
     }
 
-    /// Ends the request at its deployment, which took so many tokens; with `is_broken_off` that is the deployment's failure.
-    pub async fn end(&mut self, tokens: u64, is_broken_off: bool) {
+    /// Ends the request at its deployment, which took so many tokens; and notes why its answer broke off, if it did.
+    pub async fn end(&mut self, tokens: u64, failure: Option<&Failure>) {
         let Some(mut flight) = self.outcome.flight.take() else { return };
         flight.used(tokens);
-        if is_broken_off && let Some(target) = pools::fleet(self.call.config).target(&self.outcome.model) {
-            pools::broke_off(flight.id(), &target.pool.model.settings.breaker).await;
+        let id = flight.id();
+        drop(flight);
+        let Some(target) = pools::fleet(self.call.config).target(&self.outcome.model) else { return };
+        let settings = &target.pool.model.settings;
+        if let Some(failure) = failure.and_then(|failure| attempt::broke_off(failure, settings)) {
+            pools::failed(id, &settings.breaker, &failure, None).await;
         }
     }
 }
@@ -152,28 +160,33 @@ impl Elsewhere {
 impl Resume for Elsewhere {
     type Source = Stream;
 
-    async fn resume(&mut self, _: &Failure, spoken: &Spoken) -> Option<Resumed<Stream>> {
+    async fn resume(&mut self, failure: &Failure, spoken: &Spoken) -> Option<Resumed<Stream>> {
         let call = self.call.clone();
         let used = call.prompt_tokens.saturating_add(u64::try_from(spoken.text_bytes() / 4).unwrap_or(0));
-        self.end(used, true).await;
+        self.end(used, Some(failure)).await;
         let (model, deployment) = (self.outcome.model.clone(), self.outcome.deployment);
         let fleet = pools::fleet(call.config);
         let target = fleet.target(&model)?;
+        let why = attempt::broke_off(failure, &target.pool.model.settings)?;
         let past = std::mem::take(&mut self.outcome.past);
-        let mut plan = Plan::after(fleet, target, call.wish(), past, self.began_ms, host::epoch_ms());
+        let times = (self.began_ms, host::epoch_ms());
+        let mut plan = Plan::after(fleet, target, call.wish(), past, why, times);
         let went_on = pursue(&call, &mut plan, &mut self.outcome, async |attempt, settings| {
             attempt::go_on(&call, attempt, settings, spoken).await
         });
         let went_on = went_on.await;
         self.outcome.attempts = plan.attempts();
-        let answers = plan.target().name.to_owned();
-        self.outcome.past = plan.into_past();
         let Some(((source, is_told), flight)) = went_on else {
             // All that the client got, and all that was spent, is still the last one's who spoke.
             self.outcome.deployment = deployment;
+            self.outcome.past = plan.into_past();
             return None;
         };
-        self.outcome.model = answers;
+        plan.target().name.clone_into(&mut self.outcome.model);
+        self.outcome.explanation = pools::view(call.config, |view| {
+            routing::explain(&plan, call.route, self.outcome.deployment, view)
+        });
+        self.outcome.past = plan.into_past();
         self.outcome.flight = Some(flight);
         Some(Resumed { source, joint: if is_told { Joint::Append } else { Joint::Cut } })
     }

@@ -36,7 +36,13 @@ fn main() {
             let fleet = Fleet::new(&config);
             let target = fleet.target("m").expect("the model");
             let (mut loads, breakers) = (Loads::default(), Breakers::default());
-            let wish = Wish { region, session: Some(7), prompt_tokens: 1_000, completion_tokens: 100 };
+            let wish = Wish {
+                region,
+                session: Some(7),
+                prompt_tokens: 1_000,
+                completion_tokens: 100,
+                ..Wish::default()
+            };
             let mut chance = Chance::new(1);
             let mut run = |rounds: u64| {
                 for n in 0..rounds {

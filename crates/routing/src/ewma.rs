@@ -27,6 +27,17 @@ impl PeakEwma {
         self.updated_at_ms = Some(self.updated_at_ms.map_or(now_ms, |at| at.max(now_ms)));
     }
 
+    /// The average as far as it still counts, in ms; 0 of what has not answered yet.
+    pub fn average_ms(&self, now_ms: u64) -> u64 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturating, and never negative"
+        )]
+        let average_ms = self.faded(now_ms).0.ceil() as u64;
+        average_ms
+    }
+
     /// What another request would cost: the average, times the requests that would then be under way. A deployment that
     /// has not answered yet costs nothing for the first request, so that it is tried, and a second for each further one.
     pub fn cost(&self, in_flight: u32, now_ms: u64) -> f64 {

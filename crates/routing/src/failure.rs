@@ -5,6 +5,9 @@ use crate::classify::classify;
 use crate::retry_after::retry_after_ms;
 use gateway_config::{Breaker, ErrorClass, Settings};
 
+/// The least that a failure is taken to have cost, in ms: somebody else has to be asked.
+const FAILED_MS: u64 = 1_000;
+
 /// Why an attempt gave no answer that can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
@@ -27,6 +30,8 @@ enum How {
     Answered,
     Silent,
     Broken,
+    /// It is the gateway that cut it off.
+    CutOff,
     /// An error where an answer was promised: in a stream, or with a success status.
     ErrorInAnswer,
 }
@@ -42,6 +47,10 @@ pub enum NoAnswer {
     Silent,
     /// It broke off, or is not an answer of this API.
     Broken,
+    /// It is larger than this gateway takes: of the same model it would be no smaller.
+    TooLarge,
+    /// It took longer in all than the request may.
+    TooLong,
 }
 
 impl Failure {
@@ -59,15 +68,15 @@ impl Failure {
         Failure {
             class,
             status: Some(status),
-            retry_after_ms: retry_after_ms(header, now_ms).filter(|_| !is_about_the_prompt),
+            retry_after_ms: retry_after_ms(status, header, now_ms).filter(|_| !is_about_the_prompt),
             is_retryable: settings.retries.statuses.contains(status) && !is_about_the_prompt,
             is_final_here: matches!(class, ErrorClass::Timeout | ErrorClass::Auth),
             how: How::Answered,
         }
     }
 
-    /// An error where an answer was promised, by its body: in a stream before anything was sent on, or with a success status.
-    pub fn in_answer(body: &[u8]) -> Self {
+    /// An error where an answer was promised, by its body and the status that it means: in a stream, or with a success status.
+    pub fn in_answer(status: u16, body: &[u8], settings: &Settings) -> Self {
         let class = classify(None, body);
         let is_about_the_request = matches!(
             class,
@@ -75,9 +84,9 @@ impl Failure {
         );
         Failure {
             class,
-            status: None,
+            status: Some(status),
             retry_after_ms: None,
-            is_retryable: !is_about_the_request,
+            is_retryable: settings.retries.statuses.contains(status) && !is_about_the_request,
             is_final_here: matches!(class, ErrorClass::Timeout | ErrorClass::Auth),
             how: How::ErrorInAnswer,
         }
@@ -87,6 +96,8 @@ impl Failure {
     pub fn no_answer(why: NoAnswer) -> Self {
         let (class, how) = match why {
             NoAnswer::Silent => (ErrorClass::Timeout, How::Silent),
+            NoAnswer::TooLong => (ErrorClass::Timeout, How::CutOff),
+            NoAnswer::TooLarge => (ErrorClass::Server, How::CutOff),
             NoAnswer::Unreachable | NoAnswer::NotAllowed | NoAnswer::Broken => {
                 (ErrorClass::Server, How::Broken)
             }
@@ -95,7 +106,7 @@ impl Failure {
             class,
             status: None,
             retry_after_ms: None,
-            is_retryable: true,
+            is_retryable: how != How::CutOff,
             is_final_here: matches!(why, NoAnswer::Silent | NoAnswer::NotAllowed),
             how,
         }
@@ -103,15 +114,32 @@ impl Failure {
 
     /// What the deployment's breaker makes of it.
     pub fn for_breaker(&self, policy: &Breaker) -> Failing {
+        let is_of_the_statuses = self.status.is_some_and(|status| policy.statuses.contains(status));
         let is_about_the_prompt = matches!(self.class, ErrorClass::ContextWindow | ErrorClass::ContentPolicy);
         let counts = !is_about_the_prompt
             && match self.how {
-                How::Answered => self.status.is_some_and(|status| policy.statuses.contains(status)),
+                How::Answered => is_of_the_statuses,
                 How::Silent => policy.timeouts,
                 How::Broken => true,
-                How::ErrorInAnswer => self.class != ErrorClass::InvalidRequest,
+                How::CutOff => false,
+                How::ErrorInAnswer => is_of_the_statuses && self.class != ErrorClass::InvalidRequest,
             };
-        Failing { counts, retry_after_ms: self.retry_after_ms.filter(|_| counts) }
+        Failing {
+            counts,
+            retry_after_ms: self.retry_after_ms.filter(|_| counts),
+            is_rate_limit: counts && self.class == ErrorClass::RateLimit,
+        }
+    }
+
+    /// How soon the deployment is to be taken to answer after this: nothing where it says nothing about that, so that what fails at once does
+    /// not pass for quick.
+    pub(crate) fn latency_ms(&self, took_ms: u64, average_ms: u64) -> Option<u64> {
+        match (self.how, self.class) {
+            (How::Silent, _) => Some(took_ms),
+            (How::CutOff, _)
+            | (_, ErrorClass::ContextWindow | ErrorClass::ContentPolicy | ErrorClass::InvalidRequest) => None,
+            _ => Some(took_ms.max(average_ms).max(FAILED_MS)),
+        }
     }
 
     /// How much the client learns from it: when everything has failed, the most telling failure is handed on.
@@ -135,6 +163,7 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gateway_config::{PlainVariables, RouterConfig};
 
     #[test]
     fn what_is_tried_again_and_what_trips() {
@@ -181,9 +210,49 @@ mod tests {
         assert!(silent.is_retryable && silent.is_final_here && silent.class == ErrorClass::Timeout);
         assert!(!silent.for_breaker(&policy).counts && silent.for_breaker(&Breaker::default()).counts);
         assert!(Failure::no_answer(NoAnswer::Unreachable).for_breaker(&policy).counts);
-        let overloaded = Failure::in_answer(br#"{"error":{"type":"overloaded_error"}}"#);
-        assert!(overloaded.is_retryable && overloaded.for_breaker(&policy).counts);
-        let refused = Failure::in_answer(br#"{"error":{"code":"content_filter"}}"#);
+        let settings = Settings::default();
+        let refused = Failure::in_answer(400, br#"{"error":{"code":"content_filter"}}"#, &settings);
         assert!(!refused.is_retryable && !refused.for_breaker(&policy).counts);
+    }
+
+    #[test]
+    fn an_error_in_an_answer_goes_by_its_status_as_any_other() {
+        let settings = |document: &str| {
+            let document = format!(
+                "[[backends]]\nid = \"b\"\nbase_url = \"https://b\"\n[[consumers]]\nid = \"c\"\nkeys_sha256 = [\"{}\"]\n[[models]]\nname = \"m\"\ndeployments = [{{ backend = \"b\" }}]\n{document}",
+                "ab".repeat(32)
+            );
+            let config = RouterConfig::parse(&document, "", PlainVariables::default());
+            config.unwrap_or_else(|p| panic!("{p}")).models.remove(0).settings
+        };
+        let overloaded = br#"{"error":{"type":"overloaded_error"}}"#;
+        for (document, is_retryable, counts) in [
+            ("", true, true),
+            ("retries = { statuses = [\"503\"] }", false, true),
+            ("breaker = { statuses = [\"503\"] }", true, false),
+        ] {
+            let settings = settings(document);
+            let failure = Failure::in_answer(529, overloaded, &settings);
+            assert_eq!(failure.is_retryable, is_retryable, "{document}");
+            assert_eq!(failure.for_breaker(&settings.breaker).counts, counts, "{document}");
+        }
+    }
+
+    #[test]
+    fn what_the_gateway_cuts_off_is_not_tried_again_and_no_fault_of_the_deployments() {
+        for why in [NoAnswer::TooLarge, NoAnswer::TooLong] {
+            let failure = Failure::no_answer(why);
+            assert!(!failure.is_retryable && !failure.for_breaker(&Breaker::default()).counts, "{why:?}");
+        }
+    }
+
+    #[test]
+    fn a_rate_limit_is_one_without_a_hint_too() {
+        let settings = Settings::default();
+        let no_429 = Breaker { statuses: settings.retries.statuses.clone(), ..Breaker::default() };
+        for (status, expected) in [(429, true), (402, true), (500, false), (400, false)] {
+            let failure = Failure::answered(status, |_| None, b"", &settings, 0);
+            assert_eq!(failure.for_breaker(&no_429).is_rate_limit, expected, "{status}");
+        }
     }
 }

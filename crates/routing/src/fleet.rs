@@ -44,6 +44,16 @@ pub struct Target<'c, 'n> {
     pub name: &'n str,
 }
 
+impl<'c> Target<'c, '_> {
+    /// Those of its deployments that have a capacity.
+    pub fn with_capacity(&self) -> impl Iterator<Item = DeploymentId> {
+        let has_one = |member: &&Member<'_>| {
+            member.deployment.weight > 0 && member.deployment.capacity_tokens_per_minute.is_some()
+        };
+        self.pool.members.iter().filter(has_one).map(|member| member.id(self.name))
+    }
+}
+
 impl Member<'_> {
     /// Its id, where `name` is what is passed on.
     pub fn id(&self, name: &str) -> DeploymentId {

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! # What holds
-//! - No attempt begins after the budget's time, none beyond its number in a pool, and every plan ends.
+//! - No attempt begins after the budget's time, none beyond its number in a pool (one more in place of a probe that was the last), and every
+//!   plan ends.
 //! - A deployment that was silent, or will not have us, is asked once. None is asked before its own `retry-after`.
 //! - Another deployment comes before the same one, and a fallback before waiting for one that is to be left alone.
 //! - What speaks of the prompt is never tried again in the same pool.
@@ -14,7 +15,7 @@ use crate::DeploymentId;
 use crate::failure::Failure;
 use crate::fleet::{Fleet, Target};
 use crate::hash::Chance;
-use crate::select::{Choice, Skip, View, Wish, earliest_half_open_ms, select, skipped};
+use crate::select::{Choice, Skip, View, Wish, earliest_in_service_ms, select, skipped};
 use gateway_config::{ErrorClass, Retries, Timeouts};
 
 /// Waits that one plan may ask for: far more than any budget of attempts needs.
@@ -77,6 +78,8 @@ pub struct Plan<'c, 'n> {
     attempts_in_pool: u32,
     waits: u32,
     has_waited: bool,
+    /// Whether the last attempt was a probe.
+    is_after_probe: bool,
     asked: Option<DeploymentId>,
     failure: Option<Failure>,
     tried: Vec<Tried>,
@@ -85,7 +88,7 @@ pub struct Plan<'c, 'n> {
     /// Names of the pools that were asked, and what led away from them.
     left: Vec<(&'n str, ErrorClass)>,
     most_telling: Option<(u8, u32)>,
-    half_open_ms: Option<u64>,
+    in_service_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -110,21 +113,22 @@ impl Past {
 }
 
 impl<'c: 'n, 'n> Plan<'c, 'n> {
-    /// A plan for going on with an answer that broke off after it had begun; `past` is the plan's that began it. Whoever was
-    /// asked, the one that broke off included, is not asked again. The budgets of attempts and of retries begin anew: what
+    /// A plan for going on with an answer that broke off after it had begun; `past` is the plan's that began it, `failure` why it
+    /// broke off: fallbacks go by it as by any other. Whoever was asked, the one that broke off included, is not asked again. The budgets of attempts and of retries begin anew: what
     /// was sent cannot be taken back, and trying again is all that is left; the total is the request's.
     pub fn after(
         fleet: &'c Fleet<'c>,
         target: Target<'c, 'n>,
         wish: Wish<'n>,
         past: Past,
-        began_ms: u64,
-        now_ms: u64,
+        failure: Failure,
+        (began_ms, now_ms): (u64, u64),
     ) -> Self {
         let mut plan = Plan::new(fleet, target, wish, now_ms);
         plan.total_until_ms = began_ms.saturating_add(target.pool.model.settings.timeouts.total_ms);
         plan.retries_until_ms = plan.retries_until_ms.min(plan.total_until_ms);
         plan.attempts = past.attempts;
+        plan.failure = Some(failure);
         plan.tried = past.tried;
         plan.tried.iter_mut().for_each(|tried| tried.is_final = true);
         plan
@@ -154,13 +158,14 @@ impl<'c: 'n, 'n> Plan<'c, 'n> {
             attempts_in_pool: 0,
             waits: 0,
             has_waited: false,
+            is_after_probe: false,
             asked: None,
             failure: None,
             tried: Vec::new(),
             offers: target.pool.fallbacks.clone(),
             left: Vec::new(),
             most_telling: None,
-            half_open_ms: None,
+            in_service_ms: None,
         }
     }
 
@@ -212,6 +217,7 @@ impl<'c: 'n, 'n> Plan<'c, 'n> {
         if self.asked.take().is_some() {
             self.attempts = self.attempts.saturating_sub(1);
             self.attempts_in_pool = self.attempts_in_pool.saturating_sub(1);
+            self.is_after_probe = false;
         }
     }
 
@@ -224,17 +230,23 @@ impl<'c: 'n, 'n> Plan<'c, 'n> {
                 return self.give_up(view);
             }
             let retries = &self.target.pool.model.settings.retries;
-            let may_try = self.attempts_in_pool < retries.max_attempts
+            // A request that asked whether a deployment is well did so for all: it has another attempt in place of that one.
+            let is_in_place = self.is_after_probe && self.attempts_in_pool == retries.max_attempts;
+            let is_last = is_in_place || self.attempts_in_pool + 1 == retries.max_attempts;
+            self.wish.leaves_probes = is_last && self.attempts_in_pool > 0;
+            let may_try = (is_in_place || self.attempts_in_pool < retries.max_attempts)
                 && self.failure.is_none_or(|failure| failure.is_retryable);
-            if may_try && let Some(choice) = self.choose(view, chance) {
+            let choice = if may_try { self.choose(view, chance) } else { None };
+            if let Some(choice) = choice.filter(|choice| !is_in_place || !self.has_tried(choice.id)) {
                 let wait_ms = if self.has_waited { 0 } else { self.backoff_ms(retries, &choice, chance) };
-                let left_ms = self.retries_until_ms.saturating_sub(now_ms);
-                return match wait_ms {
-                    0 => self.ask(choice, now_ms),
-                    _ if wait_ms < left_ms => self.wait(wait_ms, view),
-                    _ => self.give_up(view),
-                };
+                if wait_ms == 0 {
+                    return self.ask(choice, now_ms);
+                }
+                if wait_ms < self.retries_until_ms.saturating_sub(now_ms) {
+                    return self.wait(wait_ms, view);
+                }
             }
+            let may_try = may_try && !is_in_place;
             let class = self.failure.map_or_else(|| self.why_out_of_service(view), |failure| failure.class);
             if self.fall_back(class, view) {
                 continue;
@@ -281,6 +293,7 @@ impl<'c: 'n, 'n> Plan<'c, 'n> {
         self.attempts += 1;
         self.attempts_in_pool += 1;
         self.asked = Some(choice.id);
+        self.is_after_probe = choice.is_probe;
         let left_ms = self.total_until_ms.saturating_sub(now_ms).max(1);
         let timeouts = self.target.pool.model.settings.timeouts;
         Step::Ask(Attempt {
@@ -339,30 +352,31 @@ impl<'c: 'n, 'n> Plan<'c, 'n> {
             if is_asked {
                 continue;
             }
-            self.note_half_open(view);
+            self.note_in_service(view);
             self.left.push((self.target.name, class));
             self.target = target;
             self.offers.splice(0..0, target.pool.fallbacks.iter().copied());
             self.attempts_in_pool = 0;
             self.failure = None;
             self.has_waited = false;
+            self.is_after_probe = false;
             return true;
         }
         false
     }
 
-    fn note_half_open(&mut self, view: &View<'_>) {
-        let until_ms = earliest_half_open_ms(self.target, view);
-        self.half_open_ms = self.half_open_ms.into_iter().chain(until_ms).min();
+    fn note_in_service(&mut self, view: &View<'_>) {
+        let until_ms = earliest_in_service_ms(self.target, &self.wish, view);
+        self.in_service_ms = self.in_service_ms.into_iter().chain(until_ms).min();
     }
 
     fn give_up(&mut self, view: &View<'_>) -> Step<'c, 'n> {
-        self.note_half_open(view);
+        self.note_in_service(view);
         let word = match self.most_telling {
             Some((_, number)) => LastWord::Attempt { number },
             None => LastWord::Unavailable {
                 retry_after_s: self
-                    .half_open_ms
+                    .in_service_ms
                     .map(|at| at.saturating_sub(view.now_ms).div_ceil(1_000).max(1)),
             },
         };

@@ -10,24 +10,33 @@ const EPOCH_S: f64 = 1_000_000_000.0;
 
 /// How long to wait, in ms from `now_ms` (since the Unix epoch), by an answer's headers; `None` when they do not say.
 ///
-/// `retry-after-ms` (OpenAI, Azure) comes before `retry-after` (RFC 9110 §10.2.3), and both before resets of rate limits: of those, what
-/// has nothing remaining decides, the latest if there are several; if none says so, the earliest.
-pub fn retry_after_ms<'h>(header: impl Fn(&str) -> Option<&'h str>, now_ms: u64) -> Option<u64> {
+/// `retry-after-ms` (OpenAI, Azure) comes before `retry-after` (RFC 9110 §10.2.3), and both before resets of rate limits. Those
+/// stand on every answer, so they are a reason only where the status says that a limit was hit (429), and there only of limits of which
+/// nothing remains, the latest if there are several. Where it is not said what remains, the earliest: a limit is back to full then, and
+/// so has something to give before. A limit of which something remains says nothing.
+pub fn retry_after_ms<'h>(status: u16, header: impl Fn(&str) -> Option<&'h str>, now_ms: u64) -> Option<u64> {
     let ms = header("retry-after-ms").and_then(|text| number(text.trim())).and_then(whole_ms);
     let said = ms.or_else(|| header("retry-after").and_then(|text| moment(text, now_ms)));
-    let wait_ms = said.or_else(|| {
-        let (mut used_up, mut others): (Option<u64>, Option<u64>) = (None, None);
-        for (reset, remaining) in RESETS {
-            let Some(wait_ms) = header(reset).and_then(|text| moment(text, now_ms)) else { continue };
-            if header(remaining).and_then(|text| number(text.trim())).is_some_and(|left| left <= 0.0) {
-                used_up = used_up.max(Some(wait_ms));
-            } else {
-                others = Some(others.map_or(wait_ms, |other| other.min(wait_ms)));
-            }
-        }
-        used_up.or(others)
-    })?;
+    let wait_ms = said.or_else(|| reset_ms(&header, now_ms).filter(|_| status == 429))?;
     Some(wait_ms.min(BELIEVED_MAX_MS))
+}
+
+/// When the limit that was hit is reset.
+fn reset_ms<'h>(header: impl Fn(&str) -> Option<&'h str>, now_ms: u64) -> Option<u64> {
+    let (mut used_up, mut unsaid): (Option<u64>, Option<u64>) = (None, None);
+    for (reset, remaining) in RESETS {
+        let Some(wait_ms) = header(reset).and_then(|text| moment(text, now_ms)) else { continue };
+        match header(remaining).map(str::trim) {
+            // Less than nothing is what some say who count what was refused.
+            Some(left) if left.starts_with('-') => used_up = used_up.max(Some(wait_ms)),
+            left => match left.and_then(number) {
+                Some(left) if left <= 0.0 => used_up = used_up.max(Some(wait_ms)),
+                Some(_) => {}
+                None => unsaid = Some(unsaid.map_or(wait_ms, |other| other.min(wait_ms))),
+            },
+        }
+    }
+    used_up.or(unsaid)
 }
 
 /// When a limit is reset, and how much is left of it.
@@ -253,18 +262,39 @@ mod tests {
                 ],
                 Some(150_000),
             ),
+            (
+                &[
+                    ("x-ratelimit-reset-requests", "8.64s"),
+                    ("x-ratelimit-remaining-requests", "9999"),
+                    ("x-ratelimit-reset-tokens", "20s"),
+                    ("x-ratelimit-remaining-tokens", "-3"),
+                ],
+                Some(20_000),
+            ),
+            (&[("x-ratelimit-reset-requests", "8.64s"), ("x-ratelimit-remaining-requests", "9999")], None),
             (&[("anthropic-ratelimit-tokens-reset", "2026-11-21T10:00:30Z")], Some(30_000)),
             (&[("retry-after", "99999999999999999999999999")], Some(0)),
             (&[("retry-after", "999999999")], Some(BELIEVED_MAX_MS)),
         ] {
             let header = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
-            let found = retry_after_ms(header, NOW_MS);
+            let found = retry_after_ms(429, header, NOW_MS);
             let expected = if headers.iter().any(|(_, text)| text.len() > 20) && expected == Some(0) {
                 Some(BELIEVED_MAX_MS) // a moment in the far future
             } else {
                 expected
             };
             assert_eq!(found, expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_reset_is_a_reason_only_where_a_limit_was_hit() {
+        for (name, value) in [("x-ratelimit-reset-requests", "9s"), ("retry-after", "9")] {
+            let header = |asked: &str| (asked == name).then_some(value);
+            for status in [429, 500, 503, 529] {
+                let expected = (status == 429 || name == "retry-after").then_some(9_000);
+                assert_eq!(retry_after_ms(status, header, NOW_MS), expected, "{status} {name}");
+            }
         }
     }
 

@@ -35,6 +35,8 @@ pub struct Wish<'r> {
     pub prompt_tokens: u64,
     /// Completion tokens at most, or estimated.
     pub completion_tokens: u64,
+    /// Whether it has no retry left, and so leaves a probe to others while another deployment of the tier is in service.
+    pub leaves_probes: bool,
 }
 
 impl Wish<'_> {
@@ -111,18 +113,22 @@ where
     })
 }
 
-/// When the pool may serve again: the earliest end of an opening. `None` when nothing is open.
-pub fn earliest_half_open_ms(target: Target<'_, '_>, view: &View<'_>) -> Option<u64> {
-    let until =
-        target.pool.members.iter().filter(|member| member.deployment.weight > 0).filter_map(|member| {
-            match view.breakers.state(member.id(target.name), view.now_ms) {
-                State::Closed => None,
-                State::Open { until_ms, .. } => Some(until_ms),
-                // A probe is under way, and may close it any moment.
-                State::HalfOpen { .. } => Some(view.now_ms),
-            }
-        });
-    until.min()
+/// When the pool may serve a request again: the earliest end of an opening, or when a deployment that is at capacity has room. `None`
+/// when nothing is out of service for a time.
+pub fn earliest_in_service_ms(target: Target<'_, '_>, wish: &Wish<'_>, view: &View<'_>) -> Option<u64> {
+    let skips = skipped(target, wish, view, |_| false).filter_map(|(deployment, skip)| match skip {
+        // Where it is half-open a probe is under way, and may close it any moment.
+        Skip::Open { until_ms, .. } => Some(until_ms),
+        Skip::AtCapacity => {
+            let member =
+                target.pool.members.iter().find(|member| std::ptr::eq(member.deployment, deployment))?;
+            let room = deployment.capacity_tokens_per_minute?.saturating_sub(wish.tokens());
+            let load = view.loads.get(member.id(target.name))?;
+            Some(load.falls_to_ms(room, view.now_ms))
+        }
+        Skip::Tried | Skip::Drained => None,
+    });
+    skips.min()
 }
 
 /// Whether a deployment can be picked: `Ok(true)` as a probe.
@@ -181,6 +187,8 @@ fn select_in_tier<'c>(
             Some((member, Choice { deployment: member.deployment, id, is_probe }))
         })
     };
+    let leaves_probes = wish.leaves_probes && serving().any(|(_, choice)| !choice.is_probe);
+    let serving = || serving().filter(|(_, choice)| !(leaves_probes && choice.is_probe));
     let nearest =
         if wish.region.is_some() { serving().map(|(member, _)| distance(member)).min()? } else { 0 };
     let near = serving().filter(|(member, _)| distance(member) == nearest);

@@ -1,4 +1,4 @@
-//! The key-value store that the router's instances share, for breakers only.
+//! The key-value store that the router's instances share, for breakers and capacities only.
 
 use routing::breaker::{OPENINGS, SharedStore, StoreError};
 use spin_sdk::experimental::wasi::keyvalue::{atomics, store as wasi_store};
@@ -21,7 +21,7 @@ pub struct Shared {
     /// Texts go this way: asynchronous, so that the instance's other requests run meanwhile.
     texts: OnceCell<Store>,
     /// The only interface with an atomic increment; it blocks the instance while it runs, and has no timeout. So only
-    /// failures count, and only in a store that has just answered the other way.
+    /// failures count, and what capacities are used, and only in a store that has just answered the other way.
     counters: OnceCell<wasi_store::Bucket>,
 }
 

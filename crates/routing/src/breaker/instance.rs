@@ -24,6 +24,8 @@ pub struct Failing {
     pub counts: bool,
     /// How long the provider asks to be left alone, in ms.
     pub retry_after_ms: Option<u64>,
+    /// Whether too much was asked of it: that opens it at once, where it does not say for how long for as long as a trip.
+    pub is_rate_limit: bool,
 }
 
 /// The right to ask a half-open deployment. Exactly one of `succeeded`, `failed` and `released` takes it back.
@@ -106,13 +108,22 @@ impl Breakers {
         }
     }
 
-    /// Whether the shared openings should be read again; if so, the caller does it now.
-    pub fn begin_refresh(&mut self, now_ms: u64) -> bool {
-        let is_fresh = self.refreshed_at_ms.is_some_and(|at| now_ms >= at && now_ms - at < REFRESH_MS);
+    /// Whether the shared openings should be read again; if so, the caller does it now, and then [`Self::end_refresh`].
+    ///
+    /// The first to find a view that has aged reads, and the others go by that view meanwhile. An instance that has none yet would go by
+    /// nothing: there each reads for itself until one of them has, for they cannot wait for each other where tasks cannot wake each other.
+    pub(super) fn begin_refresh(&mut self, now_ms: u64) -> bool {
+        let Some(refreshed_at_ms) = &mut self.refreshed_at_ms else { return true };
+        let is_fresh = now_ms >= *refreshed_at_ms && now_ms - *refreshed_at_ms < REFRESH_MS;
         if !is_fresh {
-            self.refreshed_at_ms = Some(now_ms);
+            *refreshed_at_ms = now_ms;
         }
         !is_fresh
+    }
+
+    /// Notes that the shared openings were read, or cannot be: then this instance goes on alone for as long.
+    pub(super) fn end_refresh(&mut self, now_ms: u64) {
+        self.refreshed_at_ms.get_or_insert(now_ms);
     }
 
     /// Takes in what is shared; returns what is to be shared instead, if this instance knows more.
@@ -128,7 +139,8 @@ impl Breakers {
     pub(super) fn open(&mut self, id: DeploymentId, until_ms: u64, reason: Reason) -> bool {
         let known = self.openings.get(id).copied();
         // Beyond what is closed already, or it would not be open at all: after an early close it is open for at
-        // least as long as the opening that was cut short.
+        // least as long as the opening that was cut short. Only what tripped is closed early, so that is the longest
+        // `trip_duration` of its pools at most.
         let until_ms = known.map_or(until_ms, |known| until_ms.max(known.closed_ms.saturating_add(1)));
         let closed_ms = known.map_or(0, |known| known.closed_ms);
         self.openings.join(id, Opening { until_ms, reason, closed_ms });
@@ -187,10 +199,13 @@ impl Breakers {
         self.counted_mut(id).probe_taken_until_ms = until_ms;
     }
 
-    /// Whether an open or half-open deployment is to be asked now whether it is well; if so, the caller does it, and
-    /// closes the opening that is returned on success.
+    /// Whether a deployment that failed too often, or is half-open, is to be asked now whether it is well; if so, the caller does it,
+    /// and closes the opening that is returned on success. What it would be asked for says nothing about a rate limit, so
+    /// one that is left alone for that is not asked before its time.
     pub fn begin_health_check(&mut self, id: DeploymentId, interval_s: u32, now_ms: u64) -> Option<Probe> {
-        let (State::Open { until_ms, .. } | State::HalfOpen { until_ms }) = self.state(id, now_ms) else {
+        let (State::Open { until_ms, reason: Reason::Tripped } | State::HalfOpen { until_ms }) =
+            self.state(id, now_ms)
+        else {
             return None;
         };
         let interval_ms = u64::from(interval_s) * 1_000;

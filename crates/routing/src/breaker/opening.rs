@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 pub enum Reason {
     /// Too many failures, or a probe that failed.
     Tripped,
-    /// It said when to come back.
+    /// Too much was asked of it, or it said when to come back.
     RetryAfter,
 }
 

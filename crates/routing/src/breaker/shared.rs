@@ -3,9 +3,9 @@
 //! | when | operations |
 //! |---|---|
 //! | an answer | none |
-//! | once a second and instance, while there is traffic | one read of [`OPENINGS`] |
+//! | once a second and instance, while there is traffic; each of those that come before the first has read | one read of [`OPENINGS`] |
 //! | a failure that counts | two adds and two reads with a ratio, one of each without; then, if it opens, a read and a write |
-//! | a failure that says when to come back | a read and a write |
+//! | a failure that says when to come back, or that too much is asked | a read and a write |
 //! | asking for a probe | four reads and an add; another add if somebody else has it. Once a second and instance at most |
 //! | a probe ends | a read, a write and an add |
 //!
@@ -84,15 +84,18 @@ pub struct StoreError(pub String);
 /// What became of telling the store. The breakers of this instance hold whatever it says.
 pub type Told = Result<(), StoreError>;
 
-/// Reads what the others know, at most once a second; to be called when a request arrives, beside other waiting.
+/// Reads what the others know, at most once a second, but that the first requests of an instance may each do; to be called when a
+/// request arrives, beside other waiting.
 ///
 /// # Errors
 /// The store failed; this instance goes on with what it knows.
 pub async fn refresh(breakers: &RefCell<Breakers>, store: &impl SharedStore, now_ms: u64) -> Told {
-    if breakers.borrow_mut().begin_refresh(now_ms) {
-        meet(breakers, store, now_ms).await?;
+    if !breakers.borrow_mut().begin_refresh(now_ms) {
+        return Ok(());
     }
-    Ok(())
+    let met = meet(breakers, store, now_ms).await;
+    breakers.borrow_mut().end_refresh(now_ms);
+    met
 }
 
 /// Notes an answer: of a probe it closes the breaker; of any other request nothing is written.
@@ -155,10 +158,12 @@ async fn note_failure(
         return Ok(());
     }
     let until_ms = now_ms.saturating_add(u64::from(policy.trip_duration_s) * 1_000);
-    if is_probe {
-        return open(breakers, store, id, until_ms, Reason::Tripped, now_ms).await;
+    let reason = if failing.is_rate_limit { Reason::RetryAfter } else { Reason::Tripped };
+    let is_closed = matches!(breakers.borrow().state(id, now_ms), State::Closed);
+    if is_probe || (is_closed && failing.is_rate_limit) {
+        return open(breakers, store, id, until_ms, reason, now_ms).await;
     }
-    if !matches!(breakers.borrow().state(id, now_ms), State::Closed) {
+    if !is_closed {
         // It was under way when the breaker opened, and tells nothing new.
         return Ok(());
     }
@@ -227,9 +232,11 @@ pub async fn claim_probe(
     if !breakers.borrow_mut().take_probe(id, begun_ms.saturating_add(lease_ms), begun_ms) {
         return None;
     }
+    let mut taken = Taken { breakers, id, is_kept: false };
     // Somebody may have asked meanwhile; without the store there is nobody to ask.
     let _alone = meet(breakers, store, begun_ms).await;
     let claimed = claim(store, id, lease_ms, &clock).await;
+    taken.is_kept = true;
     let held = match claimed {
         Ok(Some(lease)) => Held::Lease(lease_ms, lease),
         Ok(None) => {
@@ -245,6 +252,22 @@ pub async fn claim_probe(
     // Somebody was faster. Should this not be told, it is forgotten with the lease.
     let _untold = released(breakers, store, id, Probe { until_ms: 0, held }).await;
     None
+}
+
+/// A probe that was taken in this instance, until it is claimed in the store: whoever is dropped meanwhile leaves it to the next.
+struct Taken<'a> {
+    breakers: &'a RefCell<Breakers>,
+    id: DeploymentId,
+    is_kept: bool,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        // Nobody drops a future while it looks at the breakers; a panic is worse than a lease that is waited for.
+        if let (false, Ok(mut breakers)) = (self.is_kept, self.breakers.try_borrow_mut()) {
+            breakers.set_probe_taken(self.id, 0);
+        }
+    }
 }
 
 /// Claims the current lease; `None` when somebody else may be probing.

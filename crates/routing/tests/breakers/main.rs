@@ -17,11 +17,12 @@ use routing::breaker::{self, Breakers, Failing, Openings, State};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
+use std::task::{Context, Waker};
 use world::{World, turn};
 
 const START_MS: u64 = 1_800_000_000_000;
 const LEASE_MS: u64 = 4_000;
-const COUNTS: Failing = Failing { counts: true, retry_after_ms: None };
+const COUNTS: Failing = Failing { counts: true, retry_after_ms: None, is_rate_limit: false };
 
 fn id() -> DeploymentId {
     DeploymentId::new("openai/gpt-4o", None)
@@ -34,6 +35,74 @@ fn by_count(failures: u32) -> Breaker {
         interval_s: 10,
         trip_duration_s: 3,
         ..Breaker::default()
+    }
+}
+
+fn policy() -> impl Strategy<Value = Breaker> {
+    let by_ratio = (1..5_u32).prop_map(|min_requests| Breaker {
+        failure_ratio: Breaker::default().failure_ratio,
+        failures: None,
+        min_requests,
+        ..by_count(1)
+    });
+    prop_oneof![(1..5_u32).prop_map(by_count), by_ratio]
+}
+
+/// A breaker as its settings describe it, for one request after the other.
+#[derive(Debug, Default)]
+struct Model {
+    /// Every request since it closed.
+    requests: Vec<Asked>,
+    open_until: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    instance: usize,
+    at_ms: u64,
+    is_failure: bool,
+    /// Whether its instance had a failure since, or with it, in the same interval.
+    is_told: bool,
+}
+
+impl Model {
+    /// Whether a request gets through; if so, it comes to this.
+    fn is_asked(&mut self, policy: &Breaker, instance: usize, is_failure: bool, now_ms: u64) -> bool {
+        let open_until = now_ms + u64::from(policy.trip_duration_s) * 1_000;
+        if let Some(until) = self.open_until {
+            if now_ms >= until {
+                self.open_until = is_failure.then_some(open_until);
+                if !is_failure {
+                    self.requests.clear();
+                }
+            }
+            return now_ms >= until;
+        }
+        let interval_ms = u64::from(policy.interval_s) * 1_000;
+        let start_ms = now_ms / interval_ms * interval_ms;
+        self.requests.push(Asked { instance, at_ms: now_ms, is_failure, is_told: false });
+        if !is_failure {
+            return true;
+        }
+        for asked in
+            self.requests.iter_mut().filter(|asked| asked.instance == instance && asked.at_ms >= start_ms)
+        {
+            asked.is_told = true;
+        }
+        let sliding = |counts: &dyn Fn(&Asked) -> bool| {
+            let told = self.requests.iter().filter(|asked| asked.is_told && counts(asked));
+            let (current, others): (Vec<_>, Vec<_>) = told.partition(|asked| asked.at_ms >= start_ms);
+            let previous = others.iter().filter(|asked| asked.at_ms >= start_ms - interval_ms).count() as u64;
+            current.len() as u64 + (previous * (interval_ms - (now_ms - start_ms))).div_ceil(interval_ms)
+        };
+        let (failures, requests) = (sliding(&|asked| asked.is_failure), sliding(&|_| true));
+        let is_half = requests >= u64::from(policy.min_requests) && failures * 2 >= requests;
+        if policy.failures.is_some_and(|most| failures >= u64::from(most))
+            || (policy.failure_ratio.is_some() && is_half)
+        {
+            self.open_until = Some(open_until);
+        }
+        true
     }
 }
 
@@ -100,7 +169,7 @@ async fn request(
         Fate::Answers => breaker::succeeded(instance, world, id(), policy, probe, now()).await,
         Fate::Fails => breaker::failed(instance, world, id(), policy, COUNTS, probe, now()).await,
         Fate::FailsAndSaysWhen(ms) => {
-            let failing = Failing { counts: true, retry_after_ms: Some(ms) };
+            let failing = Failing { counts: true, retry_after_ms: Some(ms), ..Failing::default() };
             breaker::failed(instance, world, id(), policy, failing, probe, now()).await
         }
         Fate::ClientLeaves => match probe {
@@ -190,37 +259,36 @@ proptest! {
         }
     }
 
-    /// With every request after the other there is a plain model: the failures of the interval, by whoever they were seen.
+    /// With every request after the other there is a plain model.
     #[test]
-    fn one_after_the_other_the_instances_count_as_one(
-        steps in prop::collection::vec((0..3_usize, any::<bool>(), 0..4_000_u64), 1..60), most in 1..5_u32,
+    fn one_after_the_other_the_instances_are_as_one(
+        steps in prop::collection::vec((0..3_usize, prop::bool::weighted(0.6), 0..4_000_u64), 1..80), policy in policy(),
     ) {
-        let (world, instances, policy) = (World::default(), instances(), by_count(most));
+        let (world, instances) = (World::default(), instances());
         world.now_ms.set(START_MS);
-        let mut failures: Vec<u64> = Vec::new();
-        let mut open_until = None;
+        let mut model = Model::default();
         for (at, is_failure, wait_ms) in steps {
-            // Long enough that the view is fresh, and never into the half-open state: probes have their own test.
+            // Long enough that the view is fresh.
             world.now_ms.set(world.now_ms.get() + breaker::REFRESH_MS + wait_ms);
-            let now_ms = world.now_ms.get();
-            if open_until.is_some_and(|until| now_ms >= until) {
-                break;
-            }
             let fate = if is_failure { Fate::Fails } else { Fate::Answers };
             let seen = Seen::default();
             world.run(vec![Box::pin(request(&world, &instances[at], &policy, fate, 0, &seen))], &[]);
-            prop_assert_eq!(seen.asked.get() == 0, open_until.is_some(), "asked while open, or not while closed");
-            if is_failure && open_until.is_none() {
-                failures.push(now_ms);
-                let start = now_ms / 10_000 * 10_000;
-                let since = |from: u64| failures.iter().filter(|at| **at >= from).count() as u64;
-                let previous = since(start - 10_000) - since(start);
-                let count = since(start) + (previous * (10_000 - (now_ms - start))).div_ceil(10_000);
-                if count >= u64::from(most) {
-                    open_until = Some(now_ms + 3_000);
-                }
-            }
+            let expected = model.is_asked(&policy, at, is_failure, world.now_ms.get());
+            prop_assert_eq!(seen.asked.get() == 1, expected, "{:?}", model);
         }
+    }
+
+    #[test]
+    fn a_new_instance_asks_nobody_whom_the_others_leave_alone(at_once in 1..16_usize, picks in picks()) {
+        let (world, instances, policy) = (World::default(), instances(), by_count(1));
+        world.now_ms.set(START_MS);
+        let seen = Seen::default();
+        one(&world, request(&world, &instances[0], &policy, Fate::Fails, 0, &seen));
+        let first = |_| -> Pin<Box<dyn Future<Output = ()> + '_>> {
+            Box::pin(request(&world, &instances[1], &policy, Fate::Fails, 0, &seen))
+        };
+        world.run((0..at_once).map(first).collect(), &picks.iter().map(|(pick, _)| (*pick, 0)).collect::<Vec<_>>());
+        prop_assert_eq!(seen.asked.get(), 1);
     }
 
     #[test]
@@ -236,7 +304,7 @@ proptest! {
             let (world, instance, fate) = (&world, &instances[*at], *fate);
             Box::pin(async move {
                 let Fate::FailsAndSaysWhen(ms) = fate else { return };
-                let failing = Failing { counts: true, retry_after_ms: Some(ms) };
+                let failing = Failing { counts: true, retry_after_ms: Some(ms), ..Failing::default() };
                 let until = |instance: &RefCell<Breakers>| {
                     instance.borrow().openings().get(id()).map_or(0, |opening| opening.until_ms)
                 };
@@ -320,11 +388,11 @@ fn a_breaker_closes_after_recovery_everywhere() {
 
 #[test]
 fn a_health_check_closes_early_and_what_fails_again_opens_again() {
-    let (world, instances, policy) = (World::default(), instances(), by_count(1));
+    let (world, instances) = (World::default(), instances());
+    let policy = Breaker { trip_duration_s: 60, ..by_count(1) };
     world.now_ms.set(START_MS);
     let seen = Seen::default();
-    let cooling = Fate::FailsAndSaysWhen(60_000);
-    one(&world, request(&world, &instances[0], &policy, cooling, 0, &seen));
+    one(&world, request(&world, &instances[0], &policy, Fate::Fails, 0, &seen));
     let due = |at: usize, after_ms: u64| {
         instances[at].borrow_mut().begin_health_check(id(), 5, START_MS + after_ms)
     };
@@ -344,11 +412,49 @@ fn a_health_check_closes_early_and_what_fails_again_opens_again() {
     let state = |at: usize| instances[at].borrow().state(id(), world.now_ms.get());
     assert_eq!((state(0), state(2)), (State::Closed, State::Closed));
     assert!(due(0, 20_000).is_none(), "nothing to check");
-    // Its next failure would open it for 3 s, which is before the end of what was closed early.
-    one(&world, request(&world, &instances[2], &policy, Fate::Fails, 0, &seen));
+    // Another pool's trip of 3 s would end before what was closed early: it lasts for that long, and no longer.
+    one(&world, request(&world, &instances[2], &by_count(1), Fate::Fails, 0, &seen));
     assert!(matches!(state(2), State::Open { .. }));
     settle(&world, &instances);
-    assert!(matches!(state(0), State::Open { .. }));
+    let State::Open { until_ms, .. } = state(0) else { panic!("{:?}", state(0)) };
+    assert_eq!(until_ms, START_MS + 60_001);
+}
+
+#[test]
+fn a_health_check_says_nothing_about_a_rate_limit() {
+    for failing in [
+        Failing { counts: true, retry_after_ms: Some(3_000), ..Failing::default() },
+        Failing { counts: true, is_rate_limit: true, ..Failing::default() },
+    ] {
+        let (world, instances, policy) = (World::default(), instances(), by_count(9));
+        one(&world, async {
+            breaker::failed(&instances[0], &world, id(), &policy, failing, None, START_MS).await.unwrap();
+        });
+        let due = |after_ms: u64| instances[0].borrow_mut().begin_health_check(id(), 1, START_MS + after_ms);
+        assert!(
+            matches!(instances[0].borrow().state(id(), START_MS + 2_999), State::Open { .. }),
+            "the first one"
+        );
+        assert!(due(2_999).is_none(), "{failing:?}");
+        assert!(due(3_000).is_some(), "half-open: {failing:?}");
+    }
+}
+
+#[test]
+fn who_is_dropped_while_it_claims_a_probe_leaves_it_to_the_next() {
+    let (world, instances, policy) = (World::default(), instances(), by_count(1));
+    world.now_ms.set(START_MS);
+    let seen = Seen::default();
+    one(&world, request(&world, &instances[0], &policy, Fate::Fails, 0, &seen));
+    world.now_ms.set(START_MS + 3_000);
+    let now = || world.now_ms.get();
+    let mut claim = Box::pin(breaker::claim_probe(&instances[0], &world, id(), LEASE_MS, now));
+    assert!(claim.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert!(!instances[0].borrow().is_probe_free(id(), now()));
+    drop(claim);
+    one(&world, async {
+        assert!(breaker::claim_probe(&instances[0], &world, id(), LEASE_MS, now).await.is_some());
+    });
 }
 
 #[test]

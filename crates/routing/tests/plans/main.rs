@@ -142,14 +142,34 @@ struct Made {
     label: String,
     at_ms: u64,
     waited_ms: u64,
+    is_probe: bool,
     fate: Fate,
     ended_ms: u64,
 }
 
 /// Runs a plan to its end.
 fn run(config: &RouterConfig, fates: &[(Fate, u64)], seed: u64) -> (Vec<Made>, Option<LastWord>, String) {
+    run_from(config, fates, seed, RefCell::default())
+}
+
+fn run_with(
+    config: &RouterConfig,
+    fates: &[Fate],
+    seed: u64,
+    breakers: RefCell<Breakers>,
+) -> (Vec<Made>, Option<LastWord>, String) {
+    let timed: Vec<(Fate, u64)> = fates.iter().map(|fate| (*fate, 10)).collect();
+    run_from(config, &timed, seed, breakers)
+}
+
+fn run_from(
+    config: &RouterConfig,
+    fates: &[(Fate, u64)],
+    seed: u64,
+    breakers: RefCell<Breakers>,
+) -> (Vec<Made>, Option<LastWord>, String) {
     let fleet = Fleet::new(config);
-    let (loads, breakers) = (Loads::default(), RefCell::new(Breakers::default()));
+    let loads = Loads::default();
     let mut plan = Plan::new(&fleet, fleet.target("first").unwrap(), Wish::default(), START_MS);
     let (mut chance, mut now_ms, mut made, mut waited_ms) = (Chance::new(seed), START_MS, Vec::new(), 0);
     for _ in 0..1_000 {
@@ -182,6 +202,7 @@ fn run(config: &RouterConfig, fates: &[(Fate, u64)], seed: u64) -> (Vec<Made>, O
                     label: attempt.choice.deployment.label.clone(),
                     at_ms,
                     waited_ms: std::mem::take(&mut waited_ms),
+                    is_probe: attempt.choice.is_probe,
                     fate,
                     ended_ms: now_ms,
                 });
@@ -217,7 +238,9 @@ proptest! {
         prop_assert!(!made.is_empty(), "everything is in service at first");
         for (pool, name) in POOLS.iter().enumerate() {
             let here: Vec<&Made> = made.iter().filter(|made| made.pool == *name).collect();
-            prop_assert!(here.len() <= setup.max_attempts[pool] as usize, "{here:?}");
+            let most = setup.max_attempts[pool] as usize;
+            let in_place = usize::from(here.get(most - 1).is_some_and(|last| last.is_probe));
+            prop_assert!(here.len() <= most + in_place, "{here:?}");
             for (at, attempt) in here.iter().enumerate() {
                 let before = &here[..at];
                 prop_assert!(before.iter().all(|made| is_retryable(made.fate)), "tried again after {before:?}");
@@ -257,7 +280,7 @@ proptest! {
     }
 
     #[test]
-    fn backoff_is_full_jitter_under_a_doubling_ceiling(seed in any::<u64>(), backoff_ms in 1..1_000_u64) {
+    fn backoff_stays_under_a_doubling_ceiling(seed in any::<u64>(), backoff_ms in 1..1_000_u64) {
         let setup = Setup {
             deployments: [1, 1, 1],
             max_attempts: [10, 1, 1],
@@ -275,15 +298,136 @@ proptest! {
     }
 }
 
-fn plain(deployments: usize, on: &[ErrorClass]) -> RouterConfig {
-    config(&Setup {
+fn setup_of(deployments: usize, on: &[ErrorClass]) -> Setup {
+    Setup {
         deployments: [deployments, 1, 1],
         max_attempts: [3, 3, 3],
         backoff_ms: 100,
         total_ms: 180_000,
         fallbacks: [on.to_vec(), Vec::new()],
         is_breaker_on: true,
-    })
+    }
+}
+
+fn plain(deployments: usize, on: &[ErrorClass]) -> RouterConfig {
+    config(&setup_of(deployments, on))
+}
+
+#[test]
+fn backoff_is_full_jitter() {
+    let setup = Setup { max_attempts: [6, 1, 1], is_breaker_on: false, ..setup_of(1, &[]) };
+    let config = config(&setup);
+    let runs: Vec<Vec<Made>> =
+        (0..2_000).map(|seed| run(&config, &[(Fate::Status(503), 1)], seed).0).collect();
+    for (at, ceiling) in [(2, 100), (3, 200), (4, 400), (5, 800)] {
+        let waits: Vec<u64> = runs.iter().map(|made| made[at].waited_ms).collect();
+        let mean = waits.iter().sum::<u64>() as f64 / waits.len() as f64;
+        // Uniform from 0: the mean of 2,000 is within 5 % of the middle, and the ends are nearly reached.
+        assert!((mean / f64::from(ceiling) - 0.5).abs() < 0.025, "retry {at}: {mean} of {ceiling}");
+        let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+        assert!(
+            *least <= ceiling as u64 / 50 && *most >= ceiling as u64 * 49 / 50,
+            "retry {at}: {least} to {most}"
+        );
+    }
+}
+
+#[test]
+fn a_fallback_is_asked_at_once_where_there_is_no_time_to_back_off() {
+    let setup = Setup {
+        max_attempts: [10, 1, 1],
+        backoff_ms: 2_000,
+        total_ms: 300,
+        ..setup_of(1, &[ErrorClass::Server])
+    };
+    let config = config(&Setup { is_breaker_on: false, ..setup });
+    for seed in 0..50 {
+        let (made, ..) = run(&config, &[(Fate::Status(500), 10)], seed);
+        assert_eq!(made.last().unwrap().pool, "second", "{made:?}");
+        assert_eq!(
+            made.iter().filter(|made| made.pool == "second").map(|made| made.waited_ms).sum::<u64>(),
+            0
+        );
+    }
+}
+
+#[test]
+fn a_probe_that_fails_costs_its_request_no_attempt_while_another_is_in_service() {
+    for (max_attempts, fates, expected) in [
+        (1, &[Fate::Status(500), Fate::Answers][..], &["b0/first", "b1/first"][..]),
+        // One more, and no third.
+        (1, &[Fate::Status(500), Fate::Status(500)], &["b0/first", "b1/first"]),
+        // There is a retry in any case.
+        (2, &[Fate::Status(500), Fate::Status(500)], &["b0/first", "b1/first"]),
+    ] {
+        let setup = Setup { max_attempts: [max_attempts, 1, 1], ..setup_of(2, &[]) };
+        let config = config(&setup);
+        let fleet = Fleet::new(&config);
+        let (target, breakers) = (fleet.target("first").unwrap(), RefCell::new(Breakers::default()));
+        let policy = &target.pool.model.settings.breaker;
+        let id = routing::DeploymentId::new("b0/first", None);
+        let failing = breaker::Failing { counts: true, is_rate_limit: true, ..breaker::Failing::default() };
+        let _unheard = futures::executor::block_on(breaker::failed(
+            &breakers,
+            &NoStore,
+            id,
+            policy,
+            failing,
+            None,
+            START_MS - 15_000,
+        ));
+        let made = run_with(&config, fates, 7, breakers).0;
+        let labels: Vec<&str> = made.iter().map(|made| made.label.as_str()).collect();
+        assert_eq!(labels, expected, "{max_attempts} {fates:?}");
+        assert!(made[0].is_probe);
+    }
+}
+
+#[test]
+fn going_on_elsewhere_goes_by_why_it_broke_off() {
+    for (on, why, expected) in [
+        (ErrorClass::Timeout, NoAnswer::Silent, Some("second")),
+        (ErrorClass::Timeout, NoAnswer::Broken, None),
+        (ErrorClass::Server, NoAnswer::Broken, Some("second")),
+        (ErrorClass::Server, NoAnswer::Silent, None),
+    ] {
+        let config = plain(1, &[on]);
+        let fleet = Fleet::new(&config);
+        let target = fleet.target("first").unwrap();
+        let (loads, breakers) = (Loads::default(), Breakers::default());
+        let view =
+            View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms: START_MS + 10 };
+        let mut begun = Plan::new(&fleet, target, Wish::default(), START_MS);
+        assert!(matches!(begun.next(&view, &mut Chance::new(1)), Step::Ask(_)));
+        let failure = Failure::no_answer(why);
+        let times = (START_MS, START_MS + 10);
+        let mut plan = Plan::after(&fleet, target, Wish::default(), begun.into_past(), failure, times);
+        let model = match plan.next(&view, &mut Chance::new(1)) {
+            Step::Ask(attempt) => Some(attempt.model),
+            _ => None,
+        };
+        assert_eq!(model, expected, "{on:?} {why:?}");
+    }
+}
+
+#[test]
+fn where_all_are_at_capacity_it_says_when_there_is_room() {
+    let mut text = format!("[[consumers]]\nid = \"c\"\nkeys_sha256 = [\"{}\"]\n", "ab".repeat(32));
+    text.push_str("[[backends]]\nid = \"b\"\nbase_url = \"https://b\"\n[[models]]\nname = \"m\"\n");
+    text.push_str("[[models.deployments]]\nbackend = \"b\"\ncapacity_tokens_per_minute = 1000\n");
+    let config = RouterConfig::parse(&text, "", PlainVariables::default()).unwrap();
+    let fleet = Fleet::new(&config);
+    let (mut loads, breakers) = (Loads::default(), Breakers::default());
+    // A minute begins.
+    assert_eq!(START_MS % 60_000, 0);
+    loads.begin(routing::DeploymentId::new("b/m", None), 800, START_MS);
+    let view =
+        View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms: START_MS + 30_000 };
+    let wish = Wish { prompt_tokens: 600, ..Wish::default() };
+    let mut plan = Plan::new(&fleet, fleet.target("m").unwrap(), wish, START_MS + 30_000);
+    let step = plan.next(&view, &mut Chance::new(1));
+    // In the next minute 800 tokens fade, and at its middle 400 are left.
+    assert_eq!(step, Step::GiveUp(LastWord::Unavailable { retry_after_s: Some(60) }));
 }
 
 #[test]
@@ -407,7 +551,8 @@ fn where_nothing_is_in_service_it_says_when_to_come_back() {
     let target = fleet.target("first").unwrap();
     let breakers = RefCell::new(Breakers::default());
     let policy = &target.pool.model.settings.breaker;
-    let failing = breaker::Failing { counts: true, retry_after_ms: Some(4_100) };
+    let failing =
+        breaker::Failing { counts: true, retry_after_ms: Some(4_100), ..breaker::Failing::default() };
     let id = routing::DeploymentId::new("b0/first", None);
     let opened = breaker::failed(&breakers, &NoStore, id, policy, failing, None, START_MS);
     let _unheard = futures::executor::block_on(opened);
@@ -426,7 +571,8 @@ fn a_pool_that_is_only_cooling_falls_back_as_rate_limited() {
     let fleet = Fleet::new(&config);
     let breakers = RefCell::new(Breakers::default());
     let target = fleet.target("first").unwrap();
-    let failing = breaker::Failing { counts: true, retry_after_ms: Some(4_100) };
+    let failing =
+        breaker::Failing { counts: true, retry_after_ms: Some(4_100), ..breaker::Failing::default() };
     let id = routing::DeploymentId::new("b0/first", None);
     let policy = &target.pool.model.settings.breaker;
     let opened = breaker::failed(&breakers, &NoStore, id, policy, failing, None, START_MS);

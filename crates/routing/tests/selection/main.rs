@@ -13,7 +13,7 @@ use gateway_config::{PlainVariables, Regions, RouterConfig};
 use proptest::prelude::*;
 use routing::breaker::{self, Breakers, Failing, SharedStore, StoreError};
 use routing::hash::{Chance, stable_hash};
-use routing::{DeploymentId, Fleet, Loads, Skip, View, Wish, select, skipped};
+use routing::{DeploymentId, Failure, Fleet, Loads, Skip, View, Wish, select, skipped};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -104,7 +104,7 @@ fn state(pool: &[Plain]) -> (Loads, Breakers) {
         }
         if let Some(ms) = plain.open_for_ms {
             let policy = gateway_config::Breaker::default();
-            let failing = Failing { counts: true, retry_after_ms: Some(ms) };
+            let failing = Failing { counts: true, retry_after_ms: Some(ms), ..Failing::default() };
             let opened = breaker::failed(&breakers, &NoStore, id(at), &policy, failing, None, NOW_MS);
             let _unheard = futures::executor::block_on(opened);
         }
@@ -136,6 +136,7 @@ fn wish() -> impl Strategy<Value = Wish<'static>> {
         session,
         prompt_tokens,
         completion_tokens: 10,
+        ..Wish::default()
     })
 }
 
@@ -233,6 +234,28 @@ proptest! {
                 prop_assert_ne!(at(3, true), home);
             }
         }
+    }
+
+    /// Of two that are drawn the quicker one: so of two altogether the better, and of more never the worst.
+    #[test]
+    fn the_slowest_for_what_it_has_under_way_is_never_asked(
+        latencies in prop::collection::vec((1..2_000_u64, 0..4_u32), 2..6), seed in any::<u64>(),
+    ) {
+        let pool = vec![healthy(); latencies.len()];
+        let config = config(&pool, "lowest_latency");
+        let fleet = Fleet::new(&config);
+        let (mut loads, breakers) = state(&pool);
+        for (at, (latency_ms, in_flight)) in latencies.iter().enumerate() {
+            loads.answered(id(at), *latency_ms, NOW_MS);
+            (0..*in_flight).for_each(|_| loads.begin(id(at), 0, NOW_MS));
+        }
+        let view = View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms: NOW_MS };
+        let choice = select(fleet.target("m").unwrap(), &Wish::default(), &view, |_| false, &mut Chance::new(seed)).unwrap();
+        let costs: Vec<u64> = latencies.iter().map(|(ms, in_flight)| ms * u64::from(in_flight + 1)).collect();
+        let chosen = costs[(0..pool.len()).find(|at| id(*at) == choice.id).unwrap()];
+        let mut sorted = costs.clone();
+        sorted.sort_unstable();
+        prop_assert!(chosen <= sorted[sorted.len() - 2], "{chosen} of {sorted:?}");
     }
 
     #[test]
@@ -359,14 +382,61 @@ fn the_faster_one_gets_the_requests_until_it_is_busy() {
 }
 
 #[test]
+fn what_fails_at_once_does_not_pass_for_quick() {
+    let pool = vec![healthy(); 2];
+    let config = config(&pool, "lowest_latency");
+    let fleet = Fleet::new(&config);
+    let settings = &config.models[0].settings;
+    let (mut loads, breakers) = state(&pool);
+    let (failed, refused) = (
+        Failure::answered(500, |_| None, b"", settings, NOW_MS),
+        Failure::answered(400, |_| None, b"", settings, NOW_MS),
+    );
+    let picked = |loads: &Loads| {
+        let view = View { loads, breakers: &breakers, regions: &config.regions, now_ms: NOW_MS };
+        select(fleet.target("m").unwrap(), &Wish::default(), &view, |_| false, &mut Chance::new(1))
+            .unwrap()
+            .id
+    };
+    loads.answered(id(1), 800, NOW_MS);
+    loads.failed(id(0), &failed, 3, NOW_MS);
+    assert_eq!(picked(&loads), id(1), "a success after 800 ms is better than a failure after 3");
+    let mut loads = Loads::default();
+    loads.answered(id(1), 800, NOW_MS);
+    loads.answered(id(0), 700, NOW_MS);
+    loads.failed(id(0), &refused, 3, NOW_MS);
+    assert_eq!(picked(&loads), id(0), "a request that is wrong says nothing of who refused it");
+}
+
+#[test]
+fn who_has_no_retry_left_leaves_a_probe_to_others() {
+    let half_open = Plain { open_for_ms: Some(0), ..healthy() };
+    for (second, expected) in
+        [(healthy(), 1), (Plain { priority: 1, ..healthy() }, 0), (half_open.clone(), 0)]
+    {
+        let pool = [half_open.clone(), second];
+        let config = config(&pool, "round_robin");
+        let fleet = Fleet::new(&config);
+        let (loads, breakers) = state(&pool);
+        let view = View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms: NOW_MS };
+        let wish = Wish { leaves_probes: true, ..Wish::default() };
+        let choice =
+            select(fleet.target("m").unwrap(), &wish, &view, |_| false, &mut Chance::new(1)).unwrap();
+        assert_eq!(choice.id, id(expected), "{pool:?}");
+    }
+}
+
+#[test]
 fn names_that_are_passed_on_have_breakers_of_their_own() {
     let document = "[[backends]]\nid = \"b\"\nbase_url = \"https://b\"\n[[models]]\nname = \"*\"\n\
         [[models.deployments]]\nbackend = \"b\"\n[[consumers]]\nid = \"c\"\nkeys_sha256 = [\"abababababababababababababababababababababababababababababababab\"]\n";
     let config = RouterConfig::parse(document, "", PlainVariables::default()).unwrap();
     let fleet = Fleet::new(&config);
     let breakers = RefCell::new(Breakers::default());
-    let (policy, failing) =
-        (gateway_config::Breaker::default(), Failing { counts: true, retry_after_ms: Some(1_000) });
+    let (policy, failing) = (
+        gateway_config::Breaker::default(),
+        Failing { counts: true, retry_after_ms: Some(1_000), ..Failing::default() },
+    );
     let limited = DeploymentId::new("b/*", Some("gpt-4o"));
     let opened = breaker::failed(&breakers, &NoStore, limited, &policy, failing, None, NOW_MS);
     let _unheard = futures::executor::block_on(opened);
