@@ -4,11 +4,12 @@
 
 mod instance;
 mod opening;
+mod probe;
 mod shared;
 
 pub use instance::{Breakers, Failing, Probe, REFRESH_MS, RETRY_AFTER_MAX_MS, should_trip};
 pub use opening::{Opening, Openings, Reason, State};
+pub use probe::{claim_probe, released};
 pub use shared::{
-    OPENINGS, SharedStore, StoreError, Told, claim_probe, failed, is_expired, recovered, refresh, released,
-    succeeded,
+    OPENINGS, SharedStore, StoreError, Told, failed, is_expired, recovered, refresh, succeeded,
 };
