@@ -78,6 +78,17 @@ fn two_equal_content_lengths_arrive_as_one() {
 }
 
 #[test]
+fn two_content_lengths_that_differ_are_a_400() {
+    let host = Launch::probe("").start();
+    let mut client = host.connect();
+    let lengths = "content-length: 2\r\ncontent-length: 3\r\n";
+    assert!(
+        client.send_raw(format!("POST /echo HTTP/1.1\r\nhost: probe.test\r\n{lengths}\r\nhi").as_bytes())
+    );
+    assert_eq!(client.read().status, 400);
+}
+
+#[test]
 fn two_different_content_lengths_are_a_400() {
     let host = Launch::probe("").start();
     for lengths in ["content-length: 2\r\ncontent-length: 3\r\n", "content-length: 2, 2\r\n"] {

@@ -135,3 +135,15 @@ fn a_panic_cuts_the_streams_of_its_instance_with_a_clean_end() {
     assert!(chunks < 50, "the stream lived on: {chunks} chunks");
     assert_eq!(ending, Ending::Whole);
 }
+
+/// A pool of a thousand instances reserves terabytes of address space, which is how it can be seen.
+#[test]
+fn instances_come_from_a_pool() {
+    let host = probe();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmSize:")).unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let said = host.kill();
+    assert!(kib > 1 << 30, "{kib} KiB of address space");
+    assert!(!said.contains("no pool"), "{said}");
+}

@@ -157,3 +157,35 @@ fn a_swap_of_an_absent_key_always_succeeds() {
     assert_eq!(host.post("/kv/swap?key=absent&meddle=meddled", "mine").ok(), "swapped");
     assert_eq!(host.get("/kv/get?key=absent").ok(), "mine");
 }
+
+#[test]
+fn many_values_are_written_read_and_deleted_in_one_go() {
+    for launch in [probe(), probe().runtime_config(IN_MEMORY)] {
+        let host = launch.start();
+        host.post("/kv/set-many?keys=a,b,c", "value").ok();
+        host.get("/kv/delete-many?keys=b,absent").ok();
+        assert_eq!(host.get("/kv/keys").ok(), r#"["a","c"]"#);
+        let mut read: Vec<(String, Option<String>)> =
+            serde_json::from_value(host.get("/kv/get-many?keys=c,a").json()).unwrap();
+        read.sort();
+        let value = || Some("value".to_owned());
+        assert_eq!(read, [("a".to_owned(), value()), ("c".to_owned(), value())]);
+    }
+}
+
+/// So keys are to be collected before anything else is asked of a store.
+#[test]
+fn while_keys_are_listed_nothing_else_is_done_in_the_file() {
+    let host = probe().start();
+    host.post("/kv/set?key=few", "value").ok();
+    assert_eq!(host.get("/kv/get-amid-keys?key=few").ok(), "read", "all keys have left already");
+    let file = rusqlite::Connection::open(host.path(".spin/sqlite_key_value.db")).unwrap();
+    file.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+         INSERT INTO spin_key_value (store, key, value) SELECT 'default', 'key ' || i, x'00' FROM n",
+        [],
+    )
+    .unwrap();
+    assert_eq!(host.get("/kv/get-amid-keys?key=few").ok(), "held up");
+    assert_eq!(host.get("/kv/get?key=few").ok(), "value", "and afterwards it is");
+}

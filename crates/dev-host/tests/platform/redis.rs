@@ -1,7 +1,9 @@
 //! Redis: as a key-value store, and called directly. The server is a real one.
 
 use crate::key_value::increments_are_exact;
-use crate::support::{Host, Launch, RedisServer};
+use crate::support::{Host, Launch, RedisServer, at_once};
+use std::thread;
+use std::time::{Duration, Instant};
 
 fn probe_storing_in(server: &RedisServer) -> Host {
     let store =
@@ -74,4 +76,89 @@ fn a_redis_that_is_not_allowed_is_not_called() {
     let host = Launch::probe("allowed_outbound_hosts = ['redis://127.0.0.1:1']").start();
     let path = format!("/redis?address={}&command=get&key=k", server.url());
     assert_eq!(host.get(&path).host_error(), "Error::InvalidAddress");
+}
+
+/// As in Spin, which asks for `KEYS` where it means `MGET`.
+#[test]
+fn many_values_are_written_and_deleted_in_redis_but_not_read() {
+    let server = RedisServer::start();
+    let host = probe_storing_in(&server);
+    host.post("/kv/set-many?keys=a,b", "value").ok();
+    assert_eq!(server.command(&["GET", "b"]), "value");
+    let read = host.get("/kv/get-many?keys=a,b");
+    assert!(read.host_error().contains("wrong number of arguments"), "{}", read.text());
+    host.get("/kv/delete-many?keys=a,b").ok();
+    assert_eq!(server.command(&["EXISTS", "a", "b"]), "0");
+}
+
+/// As in Spin: whether the value was swapped cannot be told.
+#[test]
+fn a_swap_in_redis_says_that_it_failed_whatever_it_did() {
+    let server = RedisServer::start();
+    let host = probe_storing_in(&server);
+    host.post("/kv/set?key=a", "old").ok();
+    assert_eq!(host.post("/kv/swap?key=a", "new").ok(), "failed, now new");
+    assert_eq!(server.command(&["GET", "a"]), "new");
+}
+
+/// The calls of `wasi:keyvalue` are synchronous: while one waits for a store, nothing else in its instance runs.
+#[test]
+fn waiting_for_a_store_by_wasi_keyvalue_holds_up_the_neighbours_and_by_spin_does_not() {
+    let server = RedisServer::start();
+    let host = probe_storing_in(&server);
+    for (path, holds_up) in [("/kv/get?key=n", false), ("/kv/increment?key=n&delta=1", true)] {
+        host.get("/kv/increment?key=n&delta=1").ok();
+        let asked = Instant::now();
+        let mut neighbour = host.connect();
+        neighbour.send("GET", "/sleep?ms=400", &[], b"");
+        thread::sleep(Duration::from_millis(100));
+        server.signal("STOP");
+        let mut waiting = host.connect();
+        waiting.send("GET", path, &[], b"");
+        let resume = thread::scope(|scope| {
+            let resume = scope.spawn(|| {
+                thread::sleep(Duration::from_millis(1500));
+                server.signal("CONT");
+            });
+            neighbour.read().ok();
+            let answered = asked.elapsed();
+            resume.join().unwrap();
+            answered
+        });
+        assert_eq!(resume > Duration::from_millis(1400), holds_up, "{path}: {resume:?}");
+        waiting.read().ok();
+    }
+}
+
+/// Each instance waits for the store that says nothing, and takes no other request meanwhile.
+#[test]
+fn a_thousand_instances_live_at_once_and_no_more() {
+    raise_open_files_limit();
+    let server = RedisServer::start();
+    let host = probe_storing_in(&server);
+    host.get("/kv/increment?key=n&delta=0").ok();
+    server.signal("STOP");
+    let mut waiting: Vec<_> = (0..1_010)
+        .map(|_| {
+            let mut client = host.connect();
+            client.send("GET", "/kv/increment?key=n&delta=1", &[], b"");
+            client
+        })
+        .collect();
+    thread::sleep(Duration::from_secs(3));
+    server.signal("CONT");
+    let statuses: Vec<_> = waiting.iter_mut().map(|client| client.read().status).collect();
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    assert_eq!(statuses.iter().filter(|status| **status == 500).count(), 1_010 - served, "{statuses:?}");
+    // One may be on its way out as the others come.
+    assert!((990..=1_000).contains(&served), "{served} of 1,010 were served");
+    assert_eq!(host.get("/kv/increment?key=n&delta=0").ok(), served.to_string());
+    drop(at_once(4, |_| host.get("/size").ok().to_owned()));
+}
+
+/// Of this process and those that it starts, to as many as it may.
+fn raise_open_files_limit() {
+    let pid = std::process::id().to_string();
+    let raised = std::process::Command::new("prlimit").args(["--pid", &pid, "--nofile=4096:"]).status();
+    assert!(raised.is_ok_and(|status| status.success()), "prlimit, of Debian's util-linux");
 }

@@ -66,6 +66,36 @@ fn a_component_that_imports_what_the_host_lacks_is_refused_by_the_imports_name()
     assert!(said.contains("example:absent/thing@1.0.0"), "{said}");
 }
 
+/// What Spin SDK 5 makes exports and imports HTTP of WASI 0.2.
+#[test]
+fn a_component_of_an_older_sdk_is_refused_by_what_it_lacks() {
+    for (component, named) in [
+        (
+            "(component (instance $i) (export \"wasi:http/incoming-handler@0.2.0\" (instance $i)))",
+            "wasi:http/handler@0.3",
+        ),
+        (
+            "(component (import \"wasi:http/outgoing-handler@0.2.0\" (instance (export \"handle\" (func)))))",
+            "wasi:http/outgoing-handler@0.2.0",
+        ),
+    ] {
+        let launch = Launch::probe("");
+        let manifest = std::fs::read_to_string(launch.directory().join("spin.toml")).unwrap();
+        let source = manifest.lines().find(|line| line.starts_with("source")).unwrap();
+        let launch = launch.file("spin.toml", &manifest.replace(source, "source = 'old.wasm'"));
+        std::fs::write(launch.directory().join("old.wasm"), wat::parse_str(component).unwrap()).unwrap();
+        let said = launch.refused();
+        assert!(said.contains(named), "{said}");
+    }
+}
+
+#[test]
+fn inferencing_is_refused_by_name_when_called() {
+    let host = Launch::probe("ai_models = ['llama2-chat']").start();
+    let error = host.post("/infer", "Once upon a time");
+    assert!(error.host_error().contains("inferencing"), "{}", error.text());
+}
+
 #[test]
 fn a_component_that_is_not_there_is_refused_by_its_path() {
     let launch = Launch::probe("");

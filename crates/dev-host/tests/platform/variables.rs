@@ -49,6 +49,11 @@ fn the_command_line_may_name_a_file_for_one_value_or_for_many() {
         .start();
     assert_eq!(host.get("/variable?name=plain").ok(), "from = a file\n");
     assert_eq!(host.get("/variable?name=joined").ok(), "a from = a file\n and from a table");
+    let host = probe()
+        .file("many.json", r#"{"plain": "from an object", "required": "too"}"#)
+        .variable("@many.json")
+        .start();
+    assert_eq!(host.get("/variable?name=joined").ok(), "a from an object and too");
 }
 
 #[test]

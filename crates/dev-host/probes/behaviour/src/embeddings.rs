@@ -1,4 +1,4 @@
-//! Embeddings by the host's model.
+//! Embeddings by the host's model, and inferencing by none.
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -18,6 +18,14 @@ pub fn embed(arguments: &Arguments, body: Bytes) -> Result<Response<BoxBody>> {
             "embeddings": result.embeddings,
             "prompt_tokens": result.usage.prompt_token_count,
         })),
+        Err(error) => answer::host_error(error),
+    }
+}
+
+/// Asks `llama2-chat` to go on from the body.
+pub fn infer(body: Bytes) -> Result<Response<BoxBody>> {
+    match llm::infer(llm::InferencingModel::Llama2Chat, &String::from_utf8_lossy(&body)) {
+        Ok(result) => answer::bytes(result.text),
         Err(error) => answer::host_error(error),
     }
 }

@@ -1,10 +1,14 @@
 //! Key-value calls: `spin:key-value` for single keys, `wasi:keyvalue` for the atomic ones.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use anyhow::Result;
 use bytes::Bytes;
+use futures::future::{Either, select};
 use serde_json::json;
 use spin_sdk::experimental::wasi::keyvalue::atomics::{self, Cas, CasError};
-use spin_sdk::experimental::wasi::keyvalue::store as buckets;
+use spin_sdk::experimental::wasi::keyvalue::{batch, store as buckets};
 use spin_sdk::http::{BoxBody, Response};
 use spin_sdk::key_value::{Error, Store};
 
@@ -17,6 +21,7 @@ pub async fn operate(arguments: &Arguments, body: Bytes) -> Result<Response<BoxB
     match arguments.path() {
         "/kv/increment" => increment(label, arguments),
         "/kv/swap" => swap(label, arguments, &body),
+        "/kv/get-many" | "/kv/set-many" | "/kv/delete-many" => many(label, arguments, &body),
         _ => match on_store(label, arguments, &body).await {
             Ok(response) => response,
             Err(error) => answer::host_error(error),
@@ -50,8 +55,43 @@ async fn on_store(
             keys.sort();
             answer::json(&json!(keys))
         }
+        "/kv/get-amid-keys" => answer::bytes(get_amid_keys(&store, key).await?),
         path => answer::not_found(&format!("no behaviour at {path}")),
     })
+}
+
+/// Whether `key` is read within half a second while keys are still being listed.
+async fn get_amid_keys(store: &Store, key: &str) -> Result<&'static str, Error> {
+    let mut keys = store.get_keys().await;
+    keys.next().await;
+    let patience = spin_sdk::time::sleep(Duration::from_millis(500));
+    let was_read = matches!(select(pin!(store.get(key)), pin!(patience)).await, Either::Left(_));
+    keys.collect().await?;
+    Ok(if was_read { "read" } else { "held up" })
+}
+
+/// Gets, sets (to the body, all of them) or deletes the keys in `keys`, which commas part.
+fn many(label: &str, arguments: &Arguments, body: &[u8]) -> Result<Response<BoxBody>> {
+    let keys: Vec<String> = arguments.required("keys")?.split(',').map(str::to_owned).collect();
+    let outcome = buckets::open(label).and_then(|bucket| match arguments.path() {
+        "/kv/get-many" => batch::get_many(&bucket, &keys).map(|values| {
+            let pairs = values.into_iter();
+            json!(pairs.map(|(key, value)| (key, value.map(text))).collect::<Vec<_>>())
+        }),
+        "/kv/set-many" => {
+            let pairs: Vec<_> = keys.into_iter().map(|key| (key, body.to_vec())).collect();
+            batch::set_many(&bucket, &pairs).map(|()| json!("set"))
+        }
+        _ => batch::delete_many(&bucket, &keys).map(|()| json!("deleted")),
+    });
+    match outcome {
+        Ok(value) => answer::json(&value),
+        Err(error) => answer::host_error(error),
+    }
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Adds `delta` and answers with the sum.

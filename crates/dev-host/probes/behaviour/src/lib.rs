@@ -41,6 +41,7 @@ async fn handle(request: Request) -> Result<Response<BoxBody>> {
         "/sqlite" => databases::sqlite(&arguments, request.into_body().bytes().await?).await,
         "/redis" => databases::redis(&arguments, request.into_body().bytes().await?).await,
         "/embed" => embeddings::embed(&arguments, request.into_body().bytes().await?),
+        "/infer" => embeddings::infer(request.into_body().bytes().await?),
         path if path.starts_with("/kv/") => {
             let body = request.into_body().bytes().await?;
             key_value::operate(&arguments, body).await

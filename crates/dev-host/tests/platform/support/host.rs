@@ -151,6 +151,17 @@ impl Host {
         launch.start()
     }
 
+    /// The operating system's number of the process.
+    pub fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// Kills the process; returns all that it said.
+    pub fn kill(mut self) -> String {
+        let _ = self.process.child.kill();
+        self.process.ended().1
+    }
+
     /// Asks the process to end, as service managers do; returns how long that took.
     pub fn terminate(self) -> Duration {
         let asked = Instant::now();

@@ -44,6 +44,12 @@ impl RedisServer {
         })
     }
 
+    /// Sends the server a signal: `STOP` and it answers nobody, `CONT` and it goes on.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
     fn try_command(&self, words: &[&str]) -> redis::RedisResult<String> {
         let mut connection = redis::Client::open(self.url())?.get_connection()?;
         redis::cmd(words[0]).arg(&words[1..]).query(&mut connection)
