@@ -262,4 +262,6 @@ def test_a_client_that_leaves_a_promised_stream_stops_the_provider_within_a_seco
             left_ms = time.time() * 1000
     entry = until("the upstream is closed", lambda: [e for e in gateway.received(unique) if e["ended"]])[0]
     assert entry["ended"] == "client_gone" and entry["ended_at_ms"] - left_ms < 1000
-    assert gateway.record_of(response)["outcome"] == "client_gone"
+    record = gateway.record_of(response)
+    assert (record["outcome"], record["attempts"], record["estimated"]) == ("client_gone", 1, True)
+    assert record["prompt_tokens"] > 5 and record["completion_tokens"] == 0, "it has got the prompt"
