@@ -89,3 +89,20 @@ for name, (encoding, by_digit) in FITS.items():
     mean = sum(map(abs, left_out)) / len(left_out)
     factors = ", ".join(f"{factor:.2f}" for factor in fit(rows))
     print(f"{name:16}{encoding:12} {factors:12} {mean:6.2f} {min(left_out):+.2f} {max(left_out):+.2f}")
+
+# The worths of src/estimate.rs, by kind of character, fitted in the same way to the mean of all tokenizers.
+
+
+def kinds(text):
+    size = [len(c.encode()) for c in text]
+    letters = sum(c.isascii() and (c.isalpha() or c <= " ") for c in text)
+    return [letters, size.count(1) - letters, size.count(2), size.count(3) + 3 * size.count(4)]
+
+
+mean = {file: numpy.mean([row[file] for name, row in counts.items() if name != "utf8_bytes"]) for file in texts}
+rows = numpy.array([kinds(text) for text in texts.values()]) / numpy.array([[mean[file]] for file in texts])
+left_out = [rows[i] @ fit(numpy.delete(rows, i, 0)) - 1 for i in range(len(rows))]
+fitted = rows @ fit(rows) - 1
+print("\nby characters: for a letter, another of ASCII, one of two bytes, one of three; errors: mean, from, to; left out: mean")
+print(", ".join(f"{worth:.2f}" for worth in fit(rows)), end="")
+print(f" {abs(fitted).mean():.2f} {fitted.min():+.2f} {fitted.max():+.2f} {numpy.abs(left_out).mean():.2f}")

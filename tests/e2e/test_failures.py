@@ -185,7 +185,9 @@ def test_with_a_dead_store_requests_go_on_uncounted_if_the_document_says_so(new_
     response = gateway.chat(text=unique)
     assert (response.status_code, response.headers["x-tollgate-cache"]) == (200, "bypass")
     assert "x-ratelimit-remaining-tokens" not in response.headers
-    assert gateway.record_of(response)["outcome"] == "completed"
+    record = gateway.record_of(response)
+    assert (record["outcome"], record["uncounted"]) == ("completed", True)
+    assert gateway.admin.get("/admin/usage", params={"group_by": ""}).json()["rows"][0]["uncounted"] == 1
 
 
 def test_a_limiter_whose_store_does_not_answer_refuses_after_three_seconds(new_gateway, redis, unique):

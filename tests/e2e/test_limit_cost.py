@@ -7,7 +7,7 @@ import httpx
 import pytest
 from support.clients import until
 from support.gateway import KEY
-from support.pools import document, streamed
+from support.pools import document, estimated, streamed
 
 POOLS = """
 [defaults.breaker]
@@ -201,7 +201,7 @@ def test_each_part_of_an_answer_is_paid_where_it_was_made(gateway, unique):
         "continued",
         "b/mock-rest",
     )
-    assert part["prompt_tokens"] > 0 and part["completion_tokens"] == 5
+    assert part["prompt_tokens"] > 0 and part["completion_tokens"] == estimated(answer.text[:20])
     assert record["cost_nano_usd"] == cost(
         "mock-cut+cut=5+no-usage", part["prompt_tokens"], part["completion_tokens"]
     ) + cost("mock-rest", record["prompt_tokens"], record["completion_tokens"])
@@ -212,8 +212,8 @@ def test_an_answer_that_nobody_goes_on_with_is_paid_where_it_was_made(gateway, u
     assert answer.error
     [record] = settled(gateway, [answer.response])
     assert (record["deployment"], record["attempts"]) == ("a/mock-short+cut=5", 3)
-    assert record["completion_tokens"] == 5
-    assert record["cost_nano_usd"] == cost("mock-short+cut=5", record["prompt_tokens"], 5)
+    assert record["completion_tokens"] == estimated(answer.text)
+    assert record["cost_nano_usd"] == cost("mock-short+cut=5", record["prompt_tokens"], record["completion_tokens"])
 
 
 def test_a_fallback_costs_what_it_costs_there(gateway, unique):
@@ -262,7 +262,7 @@ def test_who_leaves_while_somebody_is_asked_to_go_on_pays_for_both(gateway, uniq
     [asked] = record["retried_usage"]
     assert (record["outcome"], record["deployment"]) == ("client_gone", "a/mock-later+cut=5+gap=20ms")
     assert (asked["deployment"], asked["completion_tokens"]) == ("b/mock-never+slow=20s", 0)
-    assert asked["prompt_tokens"] > 5 and record["completion_tokens"] == 5
+    assert asked["prompt_tokens"] > 5 and record["completion_tokens"] > 0
 
 
 def test_a_budget_is_not_overspent_by_fallbacks_to_what_is_dearer(new_gateway, mock, unique):

@@ -6,6 +6,7 @@ import time
 import httpx
 import pytest
 from support.gateway import KEY
+from support.pools import estimated
 
 
 def events(text):
@@ -133,9 +134,11 @@ def test_a_done_that_never_comes_is_not_waited_for(gateway, unique):
 
 
 def test_usage_that_the_provider_does_not_give_is_estimated_and_marked(gateway, unique):
-    response, _ = gateway.stream("mock+no-usage+tokens=40", unique)
-    record = gateway.record_of(response)
-    assert record["estimated"] and record["completion_tokens"] == 40 and record["prompt_tokens"] > 5
+    for kind in ("", "+text=emoji", "+text=multibyte"):
+        response, text = gateway.stream(f"mock+no-usage+tokens=40{kind}", unique + kind)
+        record = gateway.record_of(response)
+        assert record["estimated"] and record["prompt_tokens"] > 5
+        assert record["completion_tokens"] == estimated(content(events(text)))
 
 
 def test_a_client_that_leaves_stops_the_provider_and_is_counted(gateway, unique):

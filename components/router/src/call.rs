@@ -54,7 +54,7 @@ impl Call {
 
     /// What an attempt at it took that gave no answer: nothing where the provider gave nothing.
     pub fn tokens(&self, spent: relay::Spent) -> u64 {
-        let generated = u64::try_from(spent.generated_bytes.div_ceil(4)).unwrap_or(u64::MAX);
+        let generated = tokens::estimate_tokens(&spent.generated);
         match spent.usage {
             Some(usage) => usage.total(),
             None if generated > 0 => self.prompt_tokens.saturating_add(generated),

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use contracts::{CacheOutcome, Outcome, headers};
 use gateway_config::{Consumer, MidStream, RouterConfig};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use openai_types::{Answer, ChatRequest};
+use openai_types::ChatRequest;
 use raw_http::Frames;
 use relay::{Beat, ClientGone, Hold, Limits, Options};
 use routing::{Decision, Facts, Traits};
@@ -278,7 +278,7 @@ fn answered(
     let upstream::Outcome { given, .. } = outcome;
     match given {
         Given::Whole { headers, body } => {
-            let spent = spent_on(&body);
+            let spent = Spent::on_whole(&body);
             set_consumed(&mut extra, call.config, ledger.consumed(&spent));
             whole(ledger, outcome.flight, cache_key, headers, body, spent).with_headers(extra)
         }
@@ -317,17 +317,6 @@ const NOTHING_LEFT: crate::error::UpstreamFailed =
 fn set_consumed(headers: &mut HeaderMap, config: &RouterConfig, tokens: u64) {
     if let Some(value) = headers.get_mut(&config.limit_headers.consumed_tokens) {
         *value = tokens.into();
-    }
-}
-
-/// What a whole answer took.
-fn spent_on(body: &[u8]) -> Spent {
-    match Answer::parse(body) {
-        Ok(answer) => match answer.usage() {
-            Some(usage) => Spent::Counted(usage),
-            None => Spent::Generated { bytes: answer.generated_bytes() },
-        },
-        Err(_) => Spent::Nothing, // it parsed a moment ago
     }
 }
 

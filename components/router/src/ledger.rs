@@ -10,7 +10,7 @@ use contracts::limiter::{SettleOutcome, SettledUsage, Settlement};
 use contracts::record::MAX_RETRIED;
 use contracts::{CacheOutcome, Outcome, RetriedUsage, UsageRecord};
 use gateway_config::Consumer;
-use openai_types::Usage;
+use openai_types::{Answer, Characters, Usage};
 
 /// The books of one request. Closed exactly once, on every way out.
 pub struct Ledger {
@@ -28,15 +28,28 @@ pub enum Spent {
     Nothing,
     /// As the provider counted.
     Counted(Usage),
-    /// The provider gave no usage: so many bytes of text were generated.
-    Generated { bytes: usize },
+    /// The provider gave no usage: this was generated.
+    Generated(Characters),
+}
+
+impl Spent {
+    /// What a whole answer took.
+    pub fn on_whole(body: &[u8]) -> Self {
+        match Answer::parse(body) {
+            Ok(answer) => match answer.usage() {
+                Some(usage) => Spent::Counted(usage),
+                None => Spent::Generated(answer.generated()),
+            },
+            Err(_) => Spent::Nothing, // it parsed a moment ago
+        }
+    }
 }
 
 impl From<relay::Spent> for Spent {
     fn from(spent: relay::Spent) -> Self {
         match spent.usage {
             Some(usage) => Spent::Counted(usage),
-            None => Spent::Generated { bytes: spent.generated_bytes },
+            None => Spent::Generated(spent.generated),
         }
     }
 }
@@ -148,7 +161,7 @@ impl Ledger {
         match spent {
             Spent::Nothing => 0,
             Spent::Counted(usage) => usage.total(),
-            Spent::Generated { bytes } => self.estimate(*bytes).total(),
+            Spent::Generated(text) => self.estimate(text).total(),
         }
     }
 
@@ -156,9 +169,9 @@ impl Ledger {
         match spent {
             Spent::Nothing => Usage::default(),
             Spent::Counted(usage) => *usage,
-            Spent::Generated { bytes } => {
+            Spent::Generated(text) => {
                 self.record.estimated = true;
-                self.estimate(*bytes)
+                self.estimate(text)
             }
         }
     }
@@ -225,20 +238,17 @@ impl Ledger {
         }
     }
 
-    /// The prompt and the text that was generated: the limiter's count of the prompt, else both by their bytes.
-    fn estimate(&self, generated_bytes: usize) -> Usage {
-        let by_bytes = || {
+    /// The prompt and the text that was generated: the limiter's count of the prompt, else both by their characters.
+    fn estimate(&self, generated: &Characters) -> Usage {
+        let by_characters = || {
             let view = tokens::ChatRequestView::parse(&self.request);
             let prompt = view.and_then(|view| tokens::estimate_prompt(&self.record.model, &view));
             prompt.map_or(0, |count| count.tokens)
         };
         Usage {
-            prompt_tokens: self.prompt_tokens.unwrap_or_else(by_bytes),
-            completion_tokens: u64::try_from(generated_bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u64::MAX),
+            prompt_tokens: self.prompt_tokens.unwrap_or_else(by_characters),
+            completion_tokens: tokens::estimate_tokens(generated),
             ..Usage::default()
         }
     }
 }
-
-/// English text takes about four bytes a token: <https://platform.openai.com/tokenizer>.
-const BYTES_PER_TOKEN: usize = 4;

@@ -9,7 +9,6 @@ use crate::story::Story;
 use crate::upstream;
 use contracts::Outcome;
 use gateway_config::Consumer;
-use openai_types::Answer;
 use relay::{ClientGone, End, NoResume, Sink};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -77,10 +76,7 @@ async fn answer_copy(call: Rc<Call>, consumer: &'static Consumer) {
     let outcome = upstream::ask(call.clone()).await;
     ledger.answered_by(&call, &outcome);
     let (end, spent) = match outcome.given {
-        Given::Whole { body, .. } => {
-            let usage = Answer::parse(&body).ok().and_then(|answer| answer.usage());
-            (Outcome::Completed, usage.map_or(Spent::Generated { bytes: body.len() }, Spent::Counted))
-        }
+        Given::Whole { body, .. } => (Outcome::Completed, Spent::on_whole(&body)),
         Given::Stream { source, .. } => {
             let first = std::future::ready(Some(*source));
             let options = call.options;

@@ -10,7 +10,7 @@ use crate::reply::Reply;
 use crate::upstream::{self, Elsewhere};
 use contracts::Outcome;
 use http::{HeaderMap, HeaderValue, header};
-use openai_types::ReportedError;
+use openai_types::{Characters, ReportedError};
 use relay::{End, Failure, Opened, Report, Resume, Resumed, Sink, Spoken};
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -155,7 +155,7 @@ async fn fill(
             ledger.left_asking(&call);
             // Who was asked and is not waited for any more has got the prompt; what it made of it, nobody hears.
             if let (Some(asked), End::ClientGone) = (&attempts.under_way, &report.end) {
-                let prompt = Spent::Generated { bytes: 0 };
+                let prompt = Spent::Generated(Characters::default());
                 match report.spent.is_empty() {
                     true => spent = prompt,
                     false => ledger.also_spent(asked, &prompt),

@@ -3,6 +3,7 @@
 //! Covers the whole `chat.completion` object and the `chat.completion.chunk` events of a stream. Everything else in
 //! them is left alone.
 
+use crate::Characters;
 use crate::usage::{Usage, WireUsage};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -126,30 +127,6 @@ impl<'a> Delta<'a> {
     }
 }
 
-/// Length of a JSON string's text in UTF-8 bytes; 0 for whatever is no string.
-///
-/// Only the length is wanted, and it is wanted for every chunk of every stream: nothing is copied. Half a surrogate
-/// pair, which some servers send when they cut a text between the two, counts as half a character.
-fn text_bytes(raw: &RawValue) -> usize {
-    let Some(text) = raw.get().strip_prefix('"').and_then(|text| text.strip_suffix('"')) else { return 0 };
-    let mut bytes = text.len();
-    let mut rest = text;
-    while let Some((_, escape)) = rest.split_once('\\') {
-        let (written, meant) = match escape.strip_prefix('u') {
-            None => (2, 1),
-            Some(hex) => match u32::from_str_radix(hex.get(..4).unwrap_or_default(), 16).unwrap_or(0) {
-                0..0x80 => (6, 1),
-                0x80..0x800 | 0xd800..0xe000 => (6, 2),
-                _ => (6, 3),
-            },
-        };
-        bytes = bytes.saturating_sub(written - meant);
-        // Past the escaped character, which may be a backslash itself.
-        rest = escape.get(1..).unwrap_or_default();
-    }
-    bytes
-}
-
 impl<'a> Answer<'a> {
     /// Parses an answer or a chunk.
     ///
@@ -202,15 +179,14 @@ impl<'a> Answer<'a> {
         })
     }
 
-    /// UTF-8 bytes of generated text in it: content, refusal, reasoning, and tool calls as they stand.
-    pub fn generated_bytes(&self) -> usize {
+    /// The generated text in it: content, refusal, reasoning, and tool calls as they stand.
+    pub fn generated(&self) -> Characters {
         let deltas = self.choices.iter().flatten().filter_map(|c| c.delta.as_ref());
-        deltas
-            .map(|delta| {
-                let texts = Lane::ALL.into_iter().filter_map(|lane| delta.text(lane)).map(text_bytes);
-                texts.sum::<usize>() + delta.calls().map(|raw| raw.get().len()).sum::<usize>()
-            })
-            .sum()
+        deltas.fold(Characters::default(), |sum, delta| {
+            let texts = Lane::ALL.into_iter().filter_map(|lane| delta.text(lane)).map(Characters::of_json);
+            let calls = delta.calls().map(|raw| Characters::of(raw.get()));
+            texts.chain(calls).fold(sum, Characters::plus)
+        })
     }
 }
 
@@ -229,44 +205,34 @@ mod tests {
         let usage = Usage { prompt_tokens: 10, completion_tokens: 4, cached_tokens: 8, reasoning_tokens: 3 };
         assert_eq!(answer.usage(), Some(usage));
         assert_eq!(answer.finished().collect::<Vec<_>>(), [(0, "stop")]);
-        assert_eq!(answer.generated_bytes(), 5);
+        assert_eq!(answer.generated(), Characters::of("hi é"));
         assert!(!answer.is_usage_chunk() && answer.has_choices() && !answer.is_error());
     }
 
     #[test]
-    fn a_text_is_as_long_as_what_it_says() {
-        for (json, bytes) in [
-            (r#""""#, 0),
-            (r#""abc""#, 3),
-            (r#""h\u00e9llo""#, 6),
-            (r#""é漢😀""#, 9),
-            (r#""\u6f22\ud83d\ude00\n\"\\""#, 10),
-            (r#""\\u0041""#, 6),
-            (r#""\ud83d""#, 2),
-            ("null", 0),
-            ("7", 0),
-            (r#"["abc"]"#, 0),
-            (r#"{"a":"b"}"#, 0),
+    fn whatever_is_generated_counts() {
+        for (json, text) in [
+            (r#""""#, ""),
+            (r#""h\u00e9llo""#, "héllo"),
+            ("null", ""),
+            ("7", ""),
+            (r#"["abc"]"#, ""),
+            (r#"{"a":"b"}"#, ""),
         ] {
             for field in ["content", "refusal", "reasoning", "reasoning_content"] {
                 let chunk = format!(r#"{{"choices":[{{"delta":{{"{field}":{json}}}}}]}}"#);
                 let answer = Answer::parse(chunk.as_bytes()).unwrap();
-                assert_eq!(answer.generated_bytes(), bytes, "{chunk}");
-                assert_eq!(answer.said().flat_map(Said::texts).count(), usize::from(bytes > 0), "{chunk}");
+                assert_eq!(answer.generated(), Characters::of(text), "{chunk}");
+                assert_eq!(
+                    answer.said().flat_map(Said::texts).count(),
+                    usize::from(!text.is_empty()),
+                    "{chunk}"
+                );
             }
         }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn the_length_of_any_text_is_right_however_it_is_escaped(text in "\\PC{0,20}[\u{0}-\u{20}\"\\\\]{0,5}\\PC{0,9}") {
-            let plain = serde_json::to_string(&text).unwrap();
-            let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
-            for json in [plain, format!("\"{escaped}\"")] {
-                let raw = RawValue::from_string(json).unwrap();
-                proptest::prop_assert_eq!(text_bytes(&raw), text.len());
-            }
-        }
+        let calls = r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}},{"delta":{"content":"a"}}]}"#;
+        let generated = Answer::parse(calls.as_bytes()).unwrap().generated();
+        assert_eq!(generated, Characters::of(r#"[{"index":0}]a"#));
     }
 
     #[test]

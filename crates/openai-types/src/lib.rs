@@ -4,6 +4,7 @@
 //! needs. Nothing is re-serialised, so a field that we do not know survives unchanged.
 
 pub mod answer;
+pub mod characters;
 pub mod error;
 pub mod prefill;
 pub mod raw_object;
@@ -13,6 +14,7 @@ pub mod sse;
 pub mod usage;
 
 pub use answer::{Answer, Lane, Said};
+pub use characters::Characters;
 pub use error::ApiError;
 pub use prefill::Prefill;
 pub use raw_object::RawObject;

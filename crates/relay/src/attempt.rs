@@ -210,7 +210,7 @@ impl Intake {
 
     /// What this upstream has taken so far.
     pub(crate) fn spent(&self) -> Spent {
-        Spent { usage: self.meter.usage(), generated_bytes: self.meter.generated_bytes() }
+        Spent { usage: self.meter.usage(), generated: self.meter.generated() }
     }
 
     /// Whether this is the first stream.
@@ -229,6 +229,6 @@ fn put_event(out: &mut Vec<u8>, json: &str) {
 impl Spent {
     /// Whether the provider can have billed anything: it gave usage, or text.
     pub fn is_something(&self) -> bool {
-        self.usage.is_some_and(|usage| usage != Usage::default()) || self.generated_bytes > 0
+        self.usage.is_some_and(|usage| usage != Usage::default()) || !self.generated.is_empty()
     }
 }

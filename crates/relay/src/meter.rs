@@ -1,6 +1,6 @@
 //! Reads the events of one stream: what each is, and what they add up to.
 
-use openai_types::{Answer, ReportedError, Usage, sse};
+use openai_types::{Answer, Characters, ReportedError, Usage, sse};
 use std::collections::BTreeSet;
 
 /// What an event is.
@@ -25,7 +25,7 @@ pub enum Verdict {
 pub struct Meter {
     strip_usage: bool,
     usage: Option<Usage>,
-    generated_bytes: usize,
+    generated: Characters,
     begun: BTreeSet<u32>,
     finished: BTreeSet<u32>,
 }
@@ -74,7 +74,7 @@ impl Meter {
         if let Some(usage) = chunk.usage() {
             self.usage = Some(usage);
         }
-        self.generated_bytes = self.generated_bytes.saturating_add(chunk.generated_bytes());
+        self.generated = self.generated.plus(chunk.generated());
         for said in chunk.said() {
             if self.begun.len() < MAX_CHOICES {
                 self.begun.insert(said.index);
@@ -87,7 +87,7 @@ impl Meter {
 
     /// Whether it has begun to answer: a text, a tool call or a finish.
     pub fn has_spoken(&self) -> bool {
-        self.generated_bytes > 0 || !self.finished.is_empty()
+        !self.generated.is_empty() || !self.finished.is_empty()
     }
 
     /// Whether every choice that began has ended, and at least one has: the answer is complete even if `[DONE]` is
@@ -101,8 +101,8 @@ impl Meter {
         self.usage
     }
 
-    /// UTF-8 bytes of generated text so far.
-    pub fn generated_bytes(&self) -> usize {
-        self.generated_bytes
+    /// The generated text so far.
+    pub fn generated(&self) -> Characters {
+        self.generated
     }
 }

@@ -4,7 +4,7 @@ use crate::attempt::{Attempt, Taken};
 use crate::pulse::{Interrupted, Pulse};
 use crate::spoken::Spoken;
 use crate::{Clock, Failure, Late, Opened, Options, Resume, Resumed, Sink};
-use openai_types::Usage;
+use openai_types::{Characters, Usage};
 
 /// How a stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub enum End {
 pub struct Spent {
     /// Its own last word; `None` where it gave none.
     pub usage: Option<Usage>,
-    /// UTF-8 bytes of generated text that came from it: the base of an estimate where there is no usage.
-    pub generated_bytes: usize,
+    /// The generated text that came from it: the base of an estimate where there is no usage.
+    pub generated: Characters,
 }
 
 /// What is known of a stream once it has ended.
@@ -121,7 +121,7 @@ impl<K: Sink, C: Clock> Relay<'_, K, C> {
         let mut taken = held;
         loop {
             if !taken.forward.is_empty() {
-                if self.first_content_at_ms.is_none() && intake.meter.generated_bytes() > 0 {
+                if self.first_content_at_ms.is_none() && !intake.meter.generated().is_empty() {
                     self.first_content_at_ms = Some(self.pulse.now_ms());
                 }
                 if intake.is_first() {

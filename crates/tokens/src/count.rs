@@ -1,10 +1,11 @@
 //! The size of a prompt: its texts counted, and what is no text added.
 
-use crate::estimate::by_bytes;
+use crate::estimate::estimate_tokens;
 use crate::model::{Model, Tokenizer};
 use crate::prompt::Prompt;
 use crate::view::{ChatRequestView, InvalidRequest};
 use bpe::Counter;
+use openai_types::Characters;
 
 /// How much is counted between two pauses, in bytes of ordinary text: 0.06 ms, and half a millisecond for the texts that
 /// take longest (native, of a core's time). Another request waits for some ten of these, one at each of its own awaits.
@@ -52,13 +53,13 @@ pub async fn count_prompt(
     Ok(Count { tokens, estimated: matches!(model.tokenizer, Tokenizer::Similar(_)) })
 }
 
-/// Tokens of the prompt, its texts estimated by their bytes: for who must not carry the vocabularies.
+/// Tokens of the prompt, its texts estimated by their characters: for who must not carry the vocabularies.
 ///
 /// # Errors
 /// As [`count_prompt`].
 pub fn estimate_prompt(model: &str, request: &ChatRequestView<'_>) -> Result<Count, InvalidRequest> {
     let prompt = Prompt::of(&Model::named(model), request)?;
-    let tokens =
-        prompt.texts.iter().map(|text| by_bytes(&text.read())).fold(prompt.fixed_tokens, u64::saturating_add);
+    let texts = prompt.texts.iter().map(|text| estimate_tokens(&Characters::of(&text.read())));
+    let tokens = texts.fold(prompt.fixed_tokens, u64::saturating_add);
     Ok(Count { tokens, estimated: true })
 }

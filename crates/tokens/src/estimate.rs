@@ -1,20 +1,24 @@
-//! Tokens by bytes: what a text will roughly be where no tokenizer is at hand.
+//! Tokens by characters: what a text will roughly be where no tokenizer is at hand.
 //!
-//! A byte-pair tokenizer makes about one token of four bytes of English, and about one of each character of a
-//! script that takes three bytes each (Chinese, Japanese, Korean). So an ASCII byte counts as a quarter of a token, any
-//! other byte as a third.
+//! How much a character is worth was fitted to the mean of nine tokenizers over `tests/corpus`, by `measure-estimates`: of that
+//! mean the estimate is off by 8 % on average, by 15 % at most (17 % on average for texts that were left out of the fit). One
+//! tokenizer is off from that mean by far more, above all for scripts that are not Latin; `tests/corpus.rs` has each. Four bytes to
+//! a token, the common rule, is off by 25 % on average, by 63 % at most (numbers), and doubles Cyrillic.
 
-/// A quarter and a third of a token, in twelfths.
-const TWELFTHS_PER_ASCII_BYTE: u64 = 3;
-const TWELFTHS_PER_OTHER_BYTE: u64 = 4;
+use openai_types::Characters;
+
+/// Hundredths of a token.
+const LETTER: u64 = 23;
+const SIGN: u64 = 83;
+const TWO_BYTES: u64 = 39;
+const WIDE: u64 = 98;
 
 /// Tokens of a text, roughly.
-pub fn by_bytes(text: &str) -> u64 {
-    let bytes = text.len() as u64;
-    let ascii = text.bytes().filter(u8::is_ascii).count() as u64;
-    let twelfths = (ascii.saturating_mul(TWELFTHS_PER_ASCII_BYTE))
-        .saturating_add((bytes - ascii).saturating_mul(TWELFTHS_PER_OTHER_BYTE));
-    twelfths.div_ceil(12)
+pub fn estimate_tokens(text: &Characters) -> u64 {
+    let Characters { letters, signs, two_bytes, wide } = *text;
+    let worth = [(letters, LETTER), (signs, SIGN), (two_bytes, TWO_BYTES), (wide, WIDE)];
+    let hundredths = worth.into_iter().map(|(count, each)| count.saturating_mul(each));
+    hundredths.fold(0, u64::saturating_add).div_ceil(100)
 }
 
 #[cfg(test)]
@@ -22,10 +26,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ascii_byte_is_a_quarter_of_a_token_and_any_other_a_third() {
-        for (text, tokens) in [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("日本語", 3), ("\n\"\\/", 1)]
-        {
-            assert_eq!(by_bytes(text), tokens, "{text}");
+    fn each_kind_of_character_has_its_worth() {
+        for (text, tokens) in [
+            ("", 0),
+            ("a", 1),
+            ("four", 1),
+            ("a word of some length", 5),
+            ("1234567890", 9),
+            ("日本語", 3),
+            ("привет мир", 4),
+            ("😀", 3),
+        ] {
+            assert_eq!(estimate_tokens(&Characters::of(text)), tokens, "{text}");
         }
+        let absurd = Characters { letters: u64::MAX, signs: u64::MAX, two_bytes: u64::MAX, wide: u64::MAX };
+        assert_eq!(estimate_tokens(&absurd), u64::MAX.div_ceil(100));
     }
 }

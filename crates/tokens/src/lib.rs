@@ -14,4 +14,5 @@ mod tools;
 mod view;
 
 pub use count::{Count, count_prompt, estimate_prompt};
+pub use estimate::estimate_tokens;
 pub use view::{ChatRequestView, InvalidRequest};

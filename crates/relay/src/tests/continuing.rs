@@ -114,7 +114,10 @@ fn a_prefilled_answer_goes_on_where_the_first_stopped() {
     );
     assert_reads_as_one(&outcome.client);
     let [cut, rest] = outcome.report.spent[..] else { panic!("two upstreams took part") };
-    assert_eq!((cut, rest.usage.unwrap().prompt_tokens), (Spent { usage: None, generated_bytes: 6 }, 7));
+    assert_eq!(
+        (cut, rest.usage.unwrap().prompt_tokens),
+        (Spent { usage: None, generated: generated(6, 0) }, 7)
+    );
     assert!(outcome.report.kept.is_none(), "an answer of two parts is not kept");
 }
 

@@ -196,8 +196,8 @@ fn usage_is_the_last_word_and_held_back_only_if_the_client_did_not_ask() {
         let mut client = Client::new(&world);
         let acts = says(&[&each(1), HELLO, &each(3), STOP, USAGE, DONE]);
         let report = alone(&world, acts, &Options { strip_usage, ..OPTIONS }, &mut client).unwrap();
-        let [Spent { usage: Some(usage), generated_bytes }] = report.spent[..] else { panic!("{report:?}") };
-        assert_eq!((usage.prompt_tokens, usage.completion_tokens, generated_bytes), (7, 2, 8));
+        let [Spent { usage: Some(usage), generated }] = report.spent[..] else { panic!("{report:?}") };
+        assert_eq!((usage.prompt_tokens, usage.completion_tokens, generated), (7, 2, super::generated(6, 1)));
         assert_eq!(client.text().contains(USAGE), !strip_usage);
         assert!(client.text().contains("\"completion_tokens\":3"), "chunks with choices pass");
         let kept = String::from_utf8(report.kept.unwrap()).unwrap();
@@ -205,7 +205,11 @@ fn usage_is_the_last_word_and_held_back_only_if_the_client_did_not_ask() {
     }
     let world = World::default();
     let report = alone(&world, says(&[HELLO, STOP, DONE]), &OPTIONS, &mut Client::new(&world)).unwrap();
-    assert_eq!(report.spent, [Spent { usage: None, generated_bytes: 6 }], "no usage is none, not zero");
+    assert_eq!(
+        report.spent,
+        [Spent { usage: None, generated: generated(4, 1) }],
+        "no usage is none, not zero"
+    );
 }
 
 #[test]

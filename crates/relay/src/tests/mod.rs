@@ -13,6 +13,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+/// Generated text of so many ASCII letters, and others of two bytes.
+fn generated(letters: u64, two_bytes: u64) -> openai_types::Characters {
+    openai_types::Characters { letters, two_bytes, ..openai_types::Characters::default() }
+}
+
 /// A clock that [`run`] moves on.
 #[derive(Clone, Default)]
 pub struct World {

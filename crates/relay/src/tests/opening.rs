@@ -52,7 +52,11 @@ fn a_buffered_stream_fails_unseen_until_it_is_whole() {
     let mut client = Client::new(&world);
     let acts = vec![say(ROLE), say(HELLO), say(HELLO), Act::Break];
     let failed = alone(&world, acts, &options, &mut client).unwrap_err();
-    assert_eq!((client.text().as_str(), failed.spent.generated_bytes), ("", 12), "it has cost something");
+    assert_eq!(
+        (client.text().as_str(), failed.spent.generated),
+        ("", generated(8, 2)),
+        "it has cost something"
+    );
     let report = alone(&world, says(&[ROLE, HELLO, STOP, USAGE, DONE]), &options, &mut client).unwrap();
     assert_eq!((report.end, client.text()), (End::Complete, [ROLE, HELLO, STOP, DONE].concat()));
     assert_eq!(client.at_ms.len(), 1, "in one write");
