@@ -7,6 +7,7 @@ use quota::{
     Alert, Corrections, CounterStore, Demand, Outcome, ScriptStore, Slot, Standing, StoreError, Stretch,
     Unapplied,
 };
+use std::collections::BTreeSet;
 
 /// One of the two.
 pub enum Keeper<'s, C, S> {
@@ -34,22 +35,28 @@ impl<C: CounterStore, S: ScriptStore> Keeper<'_, C, S> {
         &self,
         config: &'c LimiterConfig,
         corrections: &Corrections,
+        unchanged: &BTreeSet<Slot>,
     ) -> Result<Vec<Alert<'c>>, Unapplied> {
         match self {
-            Keeper::Counters(counters) => quota::settle(*counters, config, corrections).await,
+            Keeper::Counters(counters) => quota::settle(*counters, config, corrections, unchanged).await,
             Keeper::Scripts(scripts) => {
                 let all = corrections.len();
-                let settled = quota::settle_by_script(*scripts, config, corrections).await;
+                let settled = quota::settle_by_script(*scripts, config, corrections, unchanged).await;
                 settled.map_err(|first| Unapplied { failed: all, all, first })
             }
         }
     }
 
     /// Whether this alert is now to be told.
-    pub async fn latch(&self, alert: &Alert<'_>, now_ms: u64) -> Result<bool, StoreError> {
+    pub async fn latch(
+        &self,
+        config: &LimiterConfig,
+        alert: &Alert<'_>,
+        now_ms: u64,
+    ) -> Result<bool, StoreError> {
         match self {
             Keeper::Counters(counters) => quota::latch(*counters, alert).await,
-            Keeper::Scripts(scripts) => quota::latch_by_script(*scripts, alert, now_ms).await,
+            Keeper::Scripts(scripts) => quota::latch_by_script(*scripts, config, alert, now_ms).await,
         }
     }
 

@@ -38,7 +38,9 @@ impl Guest for TokenLimiter {
         let call = Call::new(request);
         let headers = call.headers.named(&reserve::HEADERS);
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let reply = answer(call, &headers).await.unwrap_or_else(|cause| Reply::from(&cause));
+        let reply = answer(call, &headers)
+            .await
+            .unwrap_or_else(|cause| Reply { alerts: cause.alerts(), ..Reply::from(&cause) });
         if let Some(why) = &reply.log {
             host::log(text(REQUEST_ID), why);
         }

@@ -7,7 +7,7 @@ use crate::reserve::unreadable;
 use bytes::Bytes;
 use contracts::limiter::{MAX_BATCH, SettleBatch, SettleOutcome, SettledUsage, Settlement};
 use gateway_config::LimiterConfig;
-use quota::{CounterStore, ScriptStore, Taken, Usage, corrections};
+use quota::{CounterStore, ScriptStore, Taken, Usage, corrections, unchanged};
 use std::fmt::Display;
 
 /// A full batch of reservations under 64 limits with the longest names takes 3 MB.
@@ -35,8 +35,10 @@ where
         return Err(Cause::InvalidBatch { param: Some("settlements"), what });
     }
     let (corrections, rejected) = corrections(config, batch.settlements.iter().map(settlement));
+    let reservations = batch.settlements.iter().map(|settlement| settlement.reservation.as_str());
+    let unchanged = unchanged(config, reservations, &corrections);
     // A failure says more than a rejection does: it decides the answer if both happen.
-    let alerts = keeper.settle(config, &corrections).await.map_err(Cause::Unsettled)?;
+    let alerts = keeper.settle(config, &corrections, &unchanged).await.map_err(Cause::Unsettled)?;
     if !rejected.is_empty() {
         return Err(Cause::Rejected { rejected, settlements });
     }

@@ -98,6 +98,10 @@ impl World {
         self.0.borrow_mut().now_ms += ms;
     }
 
+    pub fn go_to(&self, now_ms: u64) {
+        self.0.borrow_mut().now_ms = now_ms;
+    }
+
     pub fn history(&self) -> Vec<Written> {
         self.0.borrow().history.clone()
     }
