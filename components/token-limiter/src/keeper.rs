@@ -4,10 +4,13 @@
 
 use gateway_config::LimiterConfig;
 use quota::{
-    Alert, Corrections, CounterStore, Demand, Outcome, ScriptStore, Slot, Standing, StoreError, Stretch,
-    Unapplied,
+    Alert, Corrections, CounterStore, Demand, Outcome, Pace, ScriptStore, Slot, Standing, StoreError,
+    Stretch, Unapplied,
 };
 use std::collections::BTreeSet;
+
+/// How slow the key-value store is. Holds a figure only.
+static PACE: Pace = Pace::new();
 
 /// One of the two.
 pub enum Keeper<'s, C, S> {
@@ -25,7 +28,7 @@ impl<C: CounterStore, S: ScriptStore> Keeper<'_, C, S> {
         demands: &[Demand<'c>],
     ) -> Result<Outcome<'c>, StoreError> {
         match self {
-            Keeper::Counters(counters) => quota::reserve(*counters, clock, demands).await,
+            Keeper::Counters(counters) => quota::reserve(*counters, &PACE, clock, demands).await,
             Keeper::Scripts(scripts) => quota::reserve_by_script(*scripts, clock, demands).await,
         }
     }

@@ -13,12 +13,14 @@
 //!    more, at the text of another one: see [`rolling`].
 //!
 //! What stands in the way may be in another request's hands for a moment only, to be given back. So nothing is refused at
-//! the first look: after a pause, longer than such a moment, it is asked again, reading first. The pauses grow and the
-//! attempts are bounded. A refusal is thus wrong only if it met holds of others at two looks, some milliseconds apart.
+//! the first look: after a pause, longer than such a moment, it is asked again, reading first. How long that is, the
+//! store's own operations and other requests' checks say ([`Pace`]). The pauses grow and the attempts are bounded. A refusal is thus wrong only if it
+//! met holds of others at two looks, such a pause apart, or on a store whose operations take longer than they lately did.
 
 use crate::demand::Demand;
 use crate::level::{Level, never_fits, refusal};
 use crate::outcome::{Admission, Outcome};
+use crate::pace::{Pace, Timed};
 use crate::reservation::Reservation;
 use crate::rolling;
 use crate::store::{CounterStore, StoreError, change};
@@ -28,24 +30,29 @@ use gateway_config::Window;
 /// The first, and five after lost races.
 const MAX_ATTEMPTS: u32 = 6;
 
-/// Before the second attempt; each later pause is twice as long. A hold lasts for a few operations of the store, each
-/// well below this on a store that is fit for the purpose.
+/// Before the second attempt; each later pause is twice as long. Enough where an operation of the store takes far less.
 const FIRST_PAUSE_MS: u64 = 2;
+
+/// However slow the store, no pause is longer: the client waits.
+const LONGEST_PAUSE_MS: u64 = 250;
 
 /// Takes all of `demands`, or nothing.
 ///
 /// Each of the at most [`crate::MAX_CHARGES`] demands is for another counter. `clock` tells milliseconds since the
 /// Unix epoch and never goes back by more than the hosts' clocks disagree. Rules that only observe are charged once the
-/// others have admitted, and decide nothing.
+/// others have admitted, and decide nothing. `pace` learns from the store's operations, and may be shared.
 ///
 /// # Errors
 /// The store failed. What was taken has been given back as far as the store allowed; what was not stays charged until
 /// its window has passed.
 pub async fn reserve<'c, S: CounterStore>(
     store: &S,
+    pace: &Pace,
     clock: impl Fn() -> u64,
     demands: &[Demand<'c>],
 ) -> Result<Outcome<'c>, StoreError> {
+    pace.note_checks(demands.len());
+    let store = &Timed { store, pace, clock: &clock };
     let (enforced, observed): (Vec<_>, Vec<_>) = demands.iter().partition(|demand| demand.is_enforced());
     if let Some(never) = never_fits(&enforced) {
         return Ok(never);
@@ -53,7 +60,8 @@ pub async fn reserve<'c, S: CounterStore>(
     let mut refused = None;
     for attempt in 0..MAX_ATTEMPTS {
         if let Some(doublings) = attempt.checked_sub(1) {
-            store.pause(FIRST_PAUSE_MS << doublings).await;
+            let pause_ms = pace.hold_ms(clock()).max(FIRST_PAUSE_MS << doublings);
+            store.pause(pause_ms.min(LONGEST_PAUSE_MS)).await;
         }
         let now_ms = clock();
         let levels = read(store, &enforced, now_ms, attempt > 0).await?;

@@ -11,7 +11,7 @@
 use futures::executor::block_on;
 use gateway_config::LimiterConfig;
 use quota::{
-    CounterStore, EVERY_MS, Outcome, RequestSize, Settlement, StoreError, Subject, Sweepable, Taken,
+    CounterStore, EVERY_MS, Outcome, Pace, RequestSize, Settlement, StoreError, Subject, Sweepable, Taken,
 };
 use quota::{corrections, demands, latch, reserve, settle, sweep};
 use std::cell::RefCell;
@@ -65,7 +65,8 @@ fn ask(memory: &Memory, config: &LimiterConfig, consumer: &str, now_ms: u64) {
     let subject = Subject { consumer, ..Subject::default() };
     let size = RequestSize { prompt_tokens: 10, max_completion_tokens: Some(10), n: 1 };
     let demands = demands(config, &subject, size).demands;
-    let Ok(Outcome::Admitted(admission)) = block_on(reserve(memory, || now_ms, &demands)) else {
+    let Ok(Outcome::Admitted(admission)) = block_on(reserve(memory, &Pace::new(), || now_ms, &demands))
+    else {
         panic!("{consumer} was refused")
     };
     let reservation = admission.reservation.to_string();

@@ -6,8 +6,8 @@ use crate::world::{Fault, Move, Task, View, World};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use quota::{
-    Alert, Demand, Outcome, Settlement, Standing, corrections, counters, inspect, reserve, reset, settle,
-    unchanged,
+    Alert, Demand, Outcome, Pace, Settlement, Standing, corrections, counters, inspect, reserve, reset,
+    settle, unchanged,
 };
 
 /// One of them.
@@ -158,7 +158,9 @@ impl Counted {
 impl Gate for Counted {
     fn ask(&self, plan: &Plan, now_ms: u64) -> Outcome<'static> {
         let demands = plan.demands();
-        self.run(now_ms, async move |view| reserve(&view, || view.now_ms(), &demands).await.unwrap())
+        self.run(now_ms, async move |view| {
+            reserve(&view, &Pace::new(), || view.now_ms(), &demands).await.unwrap()
+        })
     }
 
     fn settle(&self, reservation: &str, took: Option<u64>) -> Vec<Alert<'static>> {

@@ -10,6 +10,7 @@
 )]
 
 mod deeds;
+mod holds;
 mod ledger;
 mod plan;
 mod serial;

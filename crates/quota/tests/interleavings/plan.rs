@@ -4,7 +4,7 @@ use crate::world::{Fault, Move, View};
 use gateway_config::{LimiterConfig, Mode};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use quota::{Demand, Outcome, RequestSize, Settlement, StoreError, Subject, Taken, Usage};
+use quota::{Demand, Outcome, Pace, RequestSize, Settlement, StoreError, Subject, Taken, Usage};
 use quota::{corrections, demands, reserve, settle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -69,7 +69,7 @@ impl Plan {
 
     pub async fn run(self, view: View) -> Result<Outcome<'static>, StoreError> {
         view.turn().await;
-        let outcome = reserve(&view, || view.now_ms(), &self.demands()).await?;
+        let outcome = reserve(&view, &Pace::new(), || view.now_ms(), &self.demands()).await?;
         if let (Outcome::Admitted(admission), Some(settle_to)) = (&outcome, self.settle_to)
             && !admission.reservation.charges.is_empty()
         {
