@@ -108,13 +108,14 @@ def test_three_replicas_never_give_a_token_too_many_and_leave_no_room_unused(rep
     assert len(alerts) == 1, "once for all replicas"
 
 
-USERS, EACH, ASKS, SIZE = 7, 3, 42, 1_050
+USERS, EACH, ASKS, SIZE = 7, 3, 42, 800
 
 
 @pytest.mark.parametrize("store", ["key_value", "redis"])
 def test_a_last_rule_that_refuses_leaves_no_trace_in_those_before_it(replicas, store):
-    """Every user is refused by a rule of its own after the shared one, tight itself, has taken; both end exact."""
+    """Half of the requests are refused by a rule of the user after the shared one has taken; all together would not fit there."""
     _, gateways = replicas(store, each_user=EACH)
+    assert USERS * EACH * (SIZE + 50) < LIMIT < ASKS * SIZE
 
     def ask(i):
         body = {
@@ -128,10 +129,11 @@ def test_a_last_rule_that_refuses_leaves_no_trace_in_those_before_it(replicas, s
 
     with ThreadPoolExecutor(24) as pool:
         answers = list(pool.map(ask, range(ASKS)))
-    assert {answer.status_code for _, answer in answers} == {200, 429}
     used = sum(answer.json()["usage"]["total_tokens"] for _, answer in answers if answer.status_code == 200)
+    refusing = {answer.json()["error"]["message"].split('"')[1] for _, answer in answers if answer.status_code == 429}
+    assert refusing == {"each-user"}, "what was held for a moment refuses nobody"
     admitted = [sum(u == user and a.status_code == 200 for u, a in answers) for user in range(USERS)]
-    assert used <= LIMIT and max(admitted) <= EACH, (used, admitted)
+    assert admitted == [EACH] * USERS
 
     def stands(counter):
         return gateways[0].admin.get(f"/admin/limits/{counter}").json()["amounts"][0]["used"]
@@ -141,11 +143,6 @@ def test_a_last_rule_that_refuses_leaves_no_trace_in_those_before_it(replicas, s
     while (counted := [stands("everybody"), *(stands(f"each-user:user-{user}") for user in range(USERS))]) != expected:
         assert time.monotonic() < deadline, f"{counted} counted, {expected} used: what was taken was not all given back"
         time.sleep(0.1)
-    for user, answer in answers:
-        is_full = admitted[user] == EACH or LIMIT - used < SIZE + 50
-        assert answer.status_code == 200 or is_full, f"user {user} was refused beside {admitted}, {used} tokens used"
-    refusing = {answer.json()["error"]["message"].split('"')[1] for _, answer in answers if answer.status_code == 429}
-    assert "each-user" in refusing, refusing
 
 
 def test_redis_by_itself_counts_shows_resets_and_expires(replicas):
@@ -163,7 +160,7 @@ def test_redis_by_itself_counts_shows_resets_and_expires(replicas):
     assert len(keys) >= 4, keys
     for key in keys:
         ttl_ms = int(asked(redis.url, f"PTTL {key}").removeprefix(":"))
-        assert 0 < ttl_ms < 26 * 3_600_000, f"{key} stays for {ttl_ms} ms"
+        assert 0 < ttl_ms < 367 * 24 * 3_600_000, f"{key} stays for {ttl_ms} ms"
 
 
 def test_a_redis_that_is_gone_refuses_and_one_that_forgot_its_scripts_is_told_them_again(replicas):

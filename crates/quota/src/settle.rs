@@ -214,9 +214,10 @@ pub async fn settle<'c, S: CounterStore>(
     }
 }
 
-/// The thresholds that the window of a corrected counter has reached.
+/// The thresholds that the window of a corrected counter has reached; requests had theirs told when they came.
 pub(crate) fn alerts_after<'c>(config: &'c LimiterConfig, slot: &Slot, sum: i64) -> Vec<Alert<'c>> {
     match rule(config, slot) {
+        Some(_) if matches!(slot.counter.kind().unit, Unit::Requests | Unit::Slots) => Vec::new(),
         Some((limit, check)) => due(limit, check, slot, not_negative(sum), false),
         None => Vec::new(),
     }
