@@ -200,6 +200,41 @@ def test_a_limiter_whose_store_does_not_answer_refuses_after_three_seconds(new_g
     assert 2.5 < time.monotonic() - started < 8
 
 
+# Counted without a read, and with texts: nothing of a hanging store may hold up the instance.
+QUOTAS = """
+[[limits]]
+name = "monthly"
+counter_key = ["team"]
+token_quota = 1_000_000
+period = "month"
+[[limits]]
+name = "rolling"
+counter_key = ["user"]
+request_quota = 1_000_000
+period = "day"
+window = "rolling"
+[limiter]
+on_store_error = "{on_store_error}"
+"""
+
+
+@pytest.mark.parametrize(("on_store_error", "status"), [("allow", 200), ("deny", 503)])
+def test_quotas_in_a_store_that_hangs_keep_the_documents_word_in_time(new_gateway, mock, redis, unique, on_store_error, status):
+    text = document(mock, limits=False, more=QUOTAS.format(on_store_error=on_store_error))
+    gateway = new_gateway(runtime_config=REDIS.format(url=redis.url), document=text)
+    assert gateway.chat(text=unique).status_code == 200
+    redis.process.send_signal(signal.SIGSTOP)
+    # The second finds the instance that the first one waited in: it is free again.
+    for i in range(2):
+        started = time.monotonic()
+        response = gateway.chat(text=f"{unique} {i}", user=f"new-{i}")
+        assert response.status_code == status, response.text
+        assert time.monotonic() - started < 4.5, "the router has not given up on the limiter"
+        assert response.headers.get("retry-after") == (None if status == 200 else "1")
+    redis.process.send_signal(signal.SIGCONT)
+    until("it is counted again", lambda: "x-ratelimit-remaining-tokens" in gateway.chat(text=f"{unique} after").headers)
+
+
 def test_a_cache_that_does_not_answer_costs_half_a_second(new_gateway, mock, redis, unique):
     gateway = new_gateway(runtime_config=REDIS.format(url=redis.url), document=document(mock, limits=False))
     assert gateway.chat(text=unique).headers["x-tollgate-cache"] == "miss"

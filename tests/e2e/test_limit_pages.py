@@ -130,11 +130,13 @@ def test_counters_that_nobody_looks_at_go_and_no_other(new_gateway, mock, tmp_pa
     minute = int(time.time()) // 60
     old = {f"tl:2:each:mt:consumer-{i}:{minute - 90 - i % 60}:{minute - 89 - i % 60}" for i in range(5_000)}
     old.add(f"rt:1:deployment:failures.1.1:{minute - 3}")
-    superseded = "tl:2:each:rn:consumer-1:6:~"
+    old.add(f"tl:2:each:rn:consumer-1:7.from:{minute - 3}")
+    superseded = "tl:2:each:rn:consumer-1:6:~"  # of an earlier build
     kept = {
         f"tl:2:each:mt:consumer-1:{minute - 1}:{minute}",
         f"tl:2:each:cd:consumer-1:{minute * 60}:{minute + 43_200}",
-        "tl:2:each:rn:consumer-1:7:~",
+        f"tl:2:each:rn:consumer-1:8:{minute + 5}",
+        f"tl:2:each:rn:consumer-1:8.from:{minute + 5}",
         "sc:other",
         "rt:1:openings:never",
         f"rt:1:deployment:failures.1.1:{minute + 1}",
@@ -143,7 +145,7 @@ def test_counters_that_nobody_looks_at_go_and_no_other(new_gateway, mock, tmp_pa
         store.execute(KEY_VALUE)
         rows = [("default", key, (1).to_bytes(8, "little")) for key in old | kept]
         rows += [("default", superseded, (9).to_bytes(8, "little"))]
-        rows += [("default", "tl:2:each:rn:consumer-1:from:~", b"7,1700000000000")]
+        rows += [("default", "tl:2:each:rn:consumer-1:from:~", b"1700000000000,7")]  # a script's, in the same Redis
         store.executemany("INSERT INTO spin_key_value VALUES (?, ?, ?)", rows)
     store.close()
     limits = '[[limits]]\nname = "each"\ncounter_key = ["consumer"]\ntokens_per_minute = 1_000_000\n'
@@ -159,4 +161,4 @@ def test_counters_that_nobody_looks_at_go_and_no_other(new_gateway, mock, tmp_pa
     eventually(lambda: len(keys() & (old | {superseded})), 0)
     assert kept <= keys(), "what is in use stays"
     assert "tl:2:each:rn:consumer-1:from:~" in keys()
-    eventually(lambda: "swept 5002 old keys" in gateway.server.log(), True)
+    eventually(lambda: "swept 5003 old keys" in gateway.server.log(), True)

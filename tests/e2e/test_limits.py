@@ -18,6 +18,11 @@ def test_headers_tell_what_is_left(new_gateway, minute_ahead):
     assert 9_900 < int(response.headers["x-ratelimit-remaining-tokens"]) < 10_000
     response, _ = gateway.stream(text="Hello", max_tokens=10)
     assert response.headers["x-ratelimit-limit-tokens"] == "10000", "streams carry them too"
+    response, body = gateway.stream("quiet", "Hello", max_tokens=10)
+    assert response.headers["x-ratelimit-limit-tokens"] == "10000" and ": " in body, "before anything else was said"
+    for model in ("unreachable", "mock+status=500", "mock+status=400"):
+        response = gateway.chat(model, "Hello", max_tokens=10)
+        assert response.status_code >= 400 and response.headers["x-ratelimit-limit-tokens"] == "10000", model
 
 
 def test_a_request_over_the_limit_is_refused_as_openai_would(new_gateway, minute_ahead):
@@ -102,10 +107,14 @@ UNDECIDED = 96
 HELD = "mock+tokens=2+gap=15s"
 
 
-@pytest.mark.parametrize(("store", "processes"), [("sqlite", 1), ("memory", 1), ("redis", 1), ("redis", 3)])
+STORES = [("sqlite", 1), ("memory", 1), ("redis", 1), ("redis", 3), ("script", 1), ("script", 3)]
+
+
+@pytest.mark.parametrize(("store", "processes"), STORES)
 def test_of_a_thousand_at_once_exactly_as_many_are_admitted_as_fit(new_gateway, tmp_path, minute_ahead, store, processes):
-    redis = servers.start_redis(tmp_path) if store == "redis" else None
+    redis = servers.start_redis(tmp_path) if store in ("redis", "script") else None
     config = {
+        "script": None,
         "sqlite": None,
         "memory": '[key_value_store.default]\ntype = "spin"\n',
         "redis": redis and f'[key_value_store.default]\ntype = "redis"\nurl = "{redis.url}"\n',
@@ -113,7 +122,10 @@ def test_of_a_thousand_at_once_exactly_as_many_are_admitted_as_fit(new_gateway, 
     try:
         limit = ADMITTED * TOKENS_EACH
         states = [servers.fast_state(tmp_path / f"state-{i}") for i in range(processes)]
-        gateways = [new_gateway(tokens_per_minute=limit, runtime_config=config, state=state) for state in states]
+        more = '\n[limiter]\nstore = "redis"\n' if store == "script" else ""
+        options = {"tokens_per_minute": limit, "runtime_config": config, "more": more}
+        options["variables"] = {"limiter_redis": redis.url} if store == "script" else {}
+        gateways = [new_gateway(state=state, **options) for state in states]
         # All ask the same, past the cache; the answer's share is chosen so that each reserves a round number.
         body = {"model": HELD, "messages": [{"role": "user", "content": "all together"}], "stream": True}
         body["max_tokens"] = TOKENS_EACH - prompt_tokens(gateways[0], body, limit)

@@ -143,7 +143,7 @@ def digest(key):
 
 
 class Gateway:
-    """A running app; `url` is what a client would be pointed at."""
+    """A running app; `url` is what a client would be pointed at. `more` is added to the document."""
 
     def __init__(
         self,
@@ -151,6 +151,7 @@ class Gateway:
         mock,
         tokens_per_minute=1_000_000,
         document=None,
+        more="",
         runtime_config=None,
         state=None,
         manifest=None,
@@ -169,7 +170,7 @@ class Gateway:
             tokens_per_minute=tokens_per_minute,
         )
         variables = {
-            "gateway": document,
+            "gateway": document + more,
             "secrets": SECRETS,
             "admin_token": ADMIN_TOKEN,
             "http_backend_1": mock.url,

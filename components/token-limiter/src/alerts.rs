@@ -4,7 +4,10 @@ use crate::events::{self, Asked};
 use crate::keeper::Keeper;
 use contracts::Event;
 use gateway_config::LimiterConfig;
-use quota::{Admission, Alert, CounterStore, ScriptStore, StoreError, Stretch};
+use quota::{Admission, Alert, CounterStore, ScriptStore, StoreError, Stretch, Told};
+
+/// Which alerts are told, as far as this instance knows. Hashes only.
+static TOLD: Told = Told::new();
 
 /// Thresholds that are reached for the first time in their window, and a line for the log; neither when none is.
 pub async fn tell<C: CounterStore, S: ScriptStore>(
@@ -40,7 +43,12 @@ async fn first<C: CounterStore, S: ScriptStore>(
     alert: &Alert<'_>,
     now_ms: u64,
 ) -> Result<Option<Stretch>, StoreError> {
-    if !keeper.latch(alert, now_ms).await? {
+    if TOLD.knows(alert) {
+        return Ok(None);
+    }
+    let is_first = keeper.latch(config, alert, now_ms).await?;
+    TOLD.learn(alert);
+    if !is_first {
         return Ok(None);
     }
     // It is told whether or not its window can be found out.

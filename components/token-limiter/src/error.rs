@@ -5,7 +5,7 @@ use door::NoOperator;
 use gateway_config::{Limit, LimitHeaders, Problems};
 use http::{HeaderName, header};
 use openai_types::ApiError;
-use quota::{Class, Kind, Refusal, Rejected, Span, StoreError, Unapplied, Unit};
+use quota::{Alert, Class, Kind, Refusal, Rejected, Span, StoreError, Unapplied, Unit};
 use tokens::InvalidRequest;
 
 /// Tells the OpenAI SDKs whether a retry makes sense, whatever the status says.
@@ -49,6 +49,16 @@ pub enum Cause<'c> {
     Rejected { rejected: Vec<Rejected>, settlements: usize },
     /// Some counters were not corrected.
     Unsettled(Unapplied),
+}
+
+impl<'c> Cause<'c> {
+    /// Thresholds whose alert may be due because of it.
+    pub fn alerts(&self) -> Vec<Alert<'c>> {
+        match self {
+            Cause::Refused { refusal, .. } => refusal.alerts.clone(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl<'c> From<&Cause<'_>> for Reply<'c> {
@@ -149,7 +159,7 @@ impl<'c> From<&Cause<'_>> for Reply<'c> {
 
 /// 429, with what the class of the limit lets the client expect of a retry.
 fn refused(refusal: &Refusal<'_>, headers: &LimitHeaders) -> Reply<'static> {
-    let Refusal { by, amount, retry_after_s, .. } = refusal;
+    let Refusal { by, amount, retry_after_s, tightest, .. } = refusal;
     let (limit, unit) = (by.limit, by.kind.unit);
     let (allowed, used, needed) = (quantity(unit, by.size), figure(unit, by.used), figure(unit, *amount));
     let message = match refusal.class() {
@@ -170,7 +180,8 @@ fn refused(refusal: &Refusal<'_>, headers: &LimitHeaders) -> Reply<'static> {
         Class::Quota => reply.with(X_SHOULD_RETRY, "false"),
         Class::Rate | Class::Parallel => reply,
     };
-    reply.with_standing(headers, by).for_client(headers)
+    // The limit that refuses in the place of a tighter one that does not.
+    reply.with_tightest(headers, tightest).with_standing(headers, by).for_client(headers)
 }
 
 fn code(class: Class) -> &'static str {

@@ -2,7 +2,7 @@
 
 use contracts::headers;
 use gateway_config::{CounterPart, LimiterConfig};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use quota::Subject;
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -28,7 +28,7 @@ impl<'a> Facts<'a> {
         let tags = text(headers, headers::TAGS).split(',').filter(|tag| !tag.is_empty()).collect();
         let client_headers = headers.iter().filter_map(|(name, value)| {
             let name = name.as_str().strip_prefix(headers::CLIENT_HEADER_PREFIX)?;
-            Some((name, value.to_str().unwrap_or_default()))
+            Some((name, utf8(value)))
         });
         let user = if config.counts_by(&CounterPart::User) {
             serde_json::from_slice::<WithUser<'a>>(body).ok().and_then(|with| with.user).unwrap_or_default()
@@ -85,5 +85,10 @@ pub fn counted_headers(config: &LimiterConfig) -> Vec<HeaderName> {
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    headers.get(name).map(utf8).unwrap_or_default()
+}
+
+/// A header's value as the text that it is: a team may be called Zürich. What is no UTF-8 counts as absent.
+fn utf8(value: &HeaderValue) -> &str {
+    std::str::from_utf8(value.as_bytes()).unwrap_or_default()
 }

@@ -14,6 +14,7 @@ use futures::future::{Either, select};
 use gateway_config::{CounterStore, LimiterConfig, Problems};
 use spin_sdk::time::sleep;
 use spin_sdk::variables;
+use spin_sdk::wasip3::clocks::monotonic_clock;
 use spin_sdk::wasip3::random::random::get_random_u64;
 use spin_sdk::wit_bindgen::yield_async;
 use std::io::Write as _;
@@ -36,9 +37,16 @@ pub async fn config() -> Result<&'static LimiterConfig, Cause<'static>> {
     config.as_ref().map_err(Cause::Configuration)
 }
 
-/// Both stores; neither is opened before it is used.
-pub fn stores() -> (Counters, Redis) {
-    (Counters::new(), Redis)
+/// What the store may take of a reservation: the router waits 5 s for all of it, and `on_store_error` must have its say
+/// before.
+pub const RESERVE_WITHIN: Duration = Duration::from_secs(3);
+
+/// What it may take of anything that no client waits for; the router waits 10 s for a batch of settlements.
+pub const AFTERWARDS_WITHIN: Duration = Duration::from_secs(8);
+
+/// Both stores, for one piece of work that may wait so long for them in all; neither is opened before it is used.
+pub fn stores(limit: Duration) -> (Counters, Redis) {
+    (Counters::within(limit), Redis::within(limit))
 }
 
 /// The one of them that the document names.
@@ -72,6 +80,11 @@ pub fn random_id() -> String {
 pub fn now_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Since some moment, never going back.
+fn monotonic() -> Duration {
+    Duration::from_nanos(monotonic_clock::now())
 }
 
 /// Lets the host run this instance's other requests.

@@ -4,9 +4,13 @@
 
 use gateway_config::LimiterConfig;
 use quota::{
-    Alert, Corrections, CounterStore, Demand, Outcome, ScriptStore, Slot, Standing, StoreError, Stretch,
-    Unapplied,
+    Alert, Corrections, CounterStore, Demand, Outcome, Pace, ScriptStore, Slot, Standing, StoreError,
+    Stretch, Unapplied,
 };
+use std::collections::BTreeSet;
+
+/// How slow the key-value store is. Holds a figure only.
+static PACE: Pace = Pace::new();
 
 /// One of the two.
 pub enum Keeper<'s, C, S> {
@@ -24,7 +28,7 @@ impl<C: CounterStore, S: ScriptStore> Keeper<'_, C, S> {
         demands: &[Demand<'c>],
     ) -> Result<Outcome<'c>, StoreError> {
         match self {
-            Keeper::Counters(counters) => quota::reserve(*counters, clock, demands).await,
+            Keeper::Counters(counters) => quota::reserve(*counters, &PACE, clock, demands).await,
             Keeper::Scripts(scripts) => quota::reserve_by_script(*scripts, clock, demands).await,
         }
     }
@@ -34,22 +38,28 @@ impl<C: CounterStore, S: ScriptStore> Keeper<'_, C, S> {
         &self,
         config: &'c LimiterConfig,
         corrections: &Corrections,
+        unchanged: &BTreeSet<Slot>,
     ) -> Result<Vec<Alert<'c>>, Unapplied> {
         match self {
-            Keeper::Counters(counters) => quota::settle(*counters, config, corrections).await,
+            Keeper::Counters(counters) => quota::settle(*counters, config, corrections, unchanged).await,
             Keeper::Scripts(scripts) => {
                 let all = corrections.len();
-                let settled = quota::settle_by_script(*scripts, config, corrections).await;
+                let settled = quota::settle_by_script(*scripts, config, corrections, unchanged).await;
                 settled.map_err(|first| Unapplied { failed: all, all, first })
             }
         }
     }
 
     /// Whether this alert is now to be told.
-    pub async fn latch(&self, alert: &Alert<'_>, now_ms: u64) -> Result<bool, StoreError> {
+    pub async fn latch(
+        &self,
+        config: &LimiterConfig,
+        alert: &Alert<'_>,
+        now_ms: u64,
+    ) -> Result<bool, StoreError> {
         match self {
             Keeper::Counters(counters) => quota::latch(*counters, alert).await,
-            Keeper::Scripts(scripts) => quota::latch_by_script(*scripts, alert, now_ms).await,
+            Keeper::Scripts(scripts) => quota::latch_by_script(*scripts, config, alert, now_ms).await,
         }
     }
 

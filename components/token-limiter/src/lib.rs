@@ -12,6 +12,7 @@ mod events;
 mod facts;
 mod host;
 mod keeper;
+mod patience;
 mod reply;
 mod reserve;
 mod settle;
@@ -37,7 +38,9 @@ impl Guest for TokenLimiter {
         let call = Call::new(request);
         let headers = call.headers.named(&reserve::HEADERS);
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let reply = answer(call, &headers).await.unwrap_or_else(|cause| Reply::from(&cause));
+        let reply = answer(call, &headers)
+            .await
+            .unwrap_or_else(|cause| Reply { alerts: cause.alerts(), ..Reply::from(&cause) });
         if let Some(why) = &reply.log {
             host::log(text(REQUEST_ID), why);
         }
@@ -62,14 +65,14 @@ async fn answer(call: Call, headers: &HeaderMap) -> Result<Reply<'static>, Cause
             let mut headers = headers.clone();
             headers.extend(call.headers.named(&facts::counted_headers(config)));
             let (_, body) = call.split();
-            let (counters, scripts) = host::stores();
+            let (counters, scripts) = host::stores(host::RESERVE_WITHIN);
             let keeper = host::keeper(config, &counters, &scripts);
             reserve::reserve(&headers, body.into_frames(), config, &keeper, host::now_ms, host::pause).await
         }
         (Method::POST, SETTLE_PATH) => {
             let (_, body) = call.split();
             let config = host::config().await?;
-            let (counters, scripts) = host::stores();
+            let (counters, scripts) = host::stores(host::AFTERWARDS_WITHIN);
             settle::settle(body.into_frames(), config, &host::keeper(config, &counters, &scripts)).await
         }
         (_, RESERVE_PATH | SETTLE_PATH) => Err(Cause::MethodNotAllowed { allow: "POST" }),
@@ -85,7 +88,7 @@ async fn operate(page: Page<'_>, call: &Call) -> Result<Reply<'static>, Cause<'s
     let headers = call.headers.named(&admin::HEADERS);
     door::check_admin_token(&headers, &host::admin_token().await?).map_err(Cause::NoOperator)?;
     let config = host::config().await?;
-    let (counters, scripts) = host::stores();
+    let (counters, scripts) = host::stores(host::AFTERWARDS_WITHIN);
     let keeper = host::keeper(config, &counters, &scripts);
     match page {
         Page::Rules => Ok(admin::rules(config)),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use contracts::headers;
 use gateway_config::LimitHeaders;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use quota::{Admission, Alert, Kind, ResetDuration, Standing, Unit};
+use quota::{Admission, Alert, Kind, ResetDuration, Standing, Tightest, Unit};
 
 const RESERVATION: HeaderName = HeaderName::from_static(headers::RESERVATION);
 const OBSERVED: HeaderName = HeaderName::from_static(headers::OBSERVED);
@@ -68,13 +68,17 @@ impl<'c> Reply<'c> {
         if !observed.is_empty() {
             reply = reply.with(OBSERVED, &observed.join(","));
         }
-        for standing in admission.tokens.iter().chain(&admission.requests) {
-            reply = reply.with_standing(names, standing);
-        }
-        if admission.tokens.is_some() {
+        reply = reply.with_tightest(names, &admission.tightest);
+        if admission.tightest.tokens.is_some() {
             reply = reply.with(names.consumed_tokens.clone(), &charged_tokens.to_string());
         }
         reply.for_client(names)
+    }
+
+    /// How the tightest limits stand.
+    pub fn with_tightest(self, names: &LimitHeaders, tightest: &Tightest<'_>) -> Self {
+        let standings = tightest.tokens.iter().chain(&tightest.requests);
+        standings.fold(self, |reply, standing| reply.with_standing(names, standing))
     }
 
     /// OpenAI's three headers about a limit of tokens or requests: its size, what is left, and when it is back to full.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use contracts::RetriedUsage;
 use contracts::limiter::{MAX_BATCH, SettleBatch, SettleOutcome, SettledUsage, Settlement};
 use gateway_config::LimiterConfig;
-use quota::{CounterStore, Retried, ScriptStore, Taken, Usage, corrections};
+use quota::{CounterStore, Retried, ScriptStore, Taken, Usage, corrections, unchanged};
 use std::fmt::Display;
 
 /// A full batch of reservations under 64 limits with the longest names takes 3 MB, which leaves room for some ten failed
@@ -40,8 +40,10 @@ where
         batch.settlements.iter().map(|s| s.retried.iter().map(attempt).collect()).collect();
     let all = batch.settlements.iter().zip(&retried).map(|(s, retried)| settlement(s, retried));
     let (corrections, rejected) = corrections(config, all);
+    let reservations = batch.settlements.iter().map(|settlement| settlement.reservation.as_str());
+    let unchanged = unchanged(config, reservations, &corrections);
     // A failure says more than a rejection does: it decides the answer if both happen.
-    let alerts = keeper.settle(config, &corrections).await.map_err(Cause::Unsettled)?;
+    let alerts = keeper.settle(config, &corrections, &unchanged).await.map_err(Cause::Unsettled)?;
     if !rejected.is_empty() {
         return Err(Cause::Rejected { rejected, settlements });
     }

@@ -94,7 +94,7 @@ fn ask<'c>(memory: &Memory, config: &'c LimiterConfig, body: &str) -> Reply<'c> 
     }
     let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
     let reply = block_on(reserve::reserve(&facts, body, config, &kept(memory), || NOW_MS, async || {}));
-    reply.unwrap_or_else(|cause| Reply::from(&cause))
+    reply.unwrap_or_else(|cause| Reply { alerts: cause.alerts(), ..Reply::from(&cause) })
 }
 
 fn correct(memory: &Memory, body: &str) -> Reply<'static> {
@@ -230,11 +230,25 @@ fn told(memory: &Memory, config: &LimiterConfig, reply: &Reply<'_>) -> (Vec<Even
     block_on(alerts::tell(&kept(memory), config, &reply.alerts, &asked, NOW_MS))
 }
 
+/// Asks, and settles to so many tokens.
+fn take<'c>(memory: &Memory, config: &'c LimiterConfig, prompt_tokens: u64) -> Reply<'c> {
+    let reply = ask(memory, config, HELLO);
+    assert_eq!(reply.alerts, vec![], "an estimate is no use");
+    let reservation = reply.headers[headers::RESERVATION].to_str().unwrap();
+    let usage = format!(r#"{{"prompt_tokens":{prompt_tokens}}}"#);
+    let body =
+        format!(r#"{{"settlements":[{{"reservation":"{reservation}","outcome":"used","usage":{usage}}}]}}"#);
+    block_on(settle::settle(Full::new(Bytes::from(body)), config, &kept(memory))).unwrap()
+}
+
 #[test]
-fn a_threshold_is_told_once_in_a_window() {
+fn a_threshold_is_told_once_in_a_window_when_it_is_really_used() {
     let (memory, config) = (Memory::default(), all("tokens_per_minute = 1_200\nalert_at = [0.4, 0.8]"));
+    assert_eq!(told(&memory, &config, &take(&memory, &config, 20)), (vec![], None), "500 were reserved");
     for (at, used) in [(400, 500), (800, 1_000)] {
-        let (events, log) = told(&memory, &config, &ask(&memory, &config, HELLO));
+        let held = memory.counters.borrow().values().max().copied().unwrap();
+        let took = used - u64::try_from(held).unwrap();
+        let (events, log) = told(&memory, &config, &take(&memory, &config, took));
         let line = format!("alert limit=all kind=mt at={at}/1000 used={used} size=1200");
         assert_eq!(log, Some(line));
         let [Event { event_id, request_id, team, limit, amount, counter, what: What::Alert(alert), .. }] =
@@ -251,7 +265,56 @@ fn a_threshold_is_told_once_in_a_window() {
     }
     // Below and above once more.
     memory.counters.borrow_mut().insert("tl:2:all:mt::29000000:29000001".to_owned(), 0);
-    assert_eq!(told(&memory, &config, &ask(&memory, &config, HELLO)), (vec![], None));
+    assert_eq!(told(&memory, &config, &take(&memory, &config, 999)), (vec![], None));
+}
+
+#[test]
+fn every_threshold_that_a_settlement_finds_reached_is_told() {
+    let config = all("token_quota = 1_200\nperiod = \"week\"\nalert_at = [0.4, 0.8, 1.2]");
+    let (memory, at) = (Memory::default(), |alerts: &[quota::Alert<'_>]| {
+        alerts.iter().map(|alert| alert.permille).collect::<Vec<_>>()
+    });
+    assert_eq!(at(&take(&memory, &config, 100).alerts), [0_u64; 0]);
+    assert_eq!(at(&take(&memory, &config, 1_500).alerts), [400, 800, 1_200]);
+}
+
+#[test]
+fn a_limit_that_refuses_is_used_up_whatever_is_left() {
+    let (memory, config) =
+        (Memory::default(), all("token_quota = 1_200\nperiod = \"month\"\nalert_at = [0.9, 1.0]"));
+    take(&memory, &config, 1_000);
+    let at = || {
+        let (events, _) = told(&memory, &config, &ask(&memory, &config, HELLO));
+        let alert = |event: &Event| match &event.what {
+            What::Alert(alert) => (alert.threshold_permille, alert.used),
+            other => panic!("{other:?}"),
+        };
+        events.iter().map(alert).collect::<Vec<_>>()
+    };
+    assert_eq!(at(), [(1_000, 1_000)], "900 thousandths are not reached");
+    assert_eq!(at(), [], "once");
+}
+
+#[test]
+fn a_refusal_says_of_tokens_and_of_requests_how_the_tightest_limits_stand() {
+    let rules = [
+        ("wide", "counter_key = [\"consumer\"]\ntokens_per_minute = 20_000\nrequests_per_minute = 7"),
+        ("tight", "counter_key = [\"team\"]\ntokens_per_minute = 5_000\nrequests_per_minute = 2"),
+    ];
+    let (memory, config) = (Memory::default(), config(&rules, ""));
+    let reply = (0..9).map(|_| ask(&memory, &config, HELLO)).find(|reply| reply.status != 204).unwrap();
+    let (status, headers, _) = seen(&reply);
+    assert_eq!(status, 429);
+    for line in [
+        "x-ratelimit-limit-requests: 2",
+        "x-ratelimit-remaining-requests: 0",
+        "x-ratelimit-reset-requests: 1m50s",
+        "x-ratelimit-limit-tokens: 5000",
+        "x-ratelimit-remaining-tokens: 4000",
+        "x-ratelimit-reset-tokens: 1m50s",
+    ] {
+        assert!(headers.iter().any(|header| header == line), "{line} is not in {headers:?}");
+    }
 }
 
 #[test]

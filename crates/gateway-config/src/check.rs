@@ -64,6 +64,9 @@ pub fn check(gateway: &str, secrets: &str, plain: PlainVariables<'_>) -> Result<
     if is_limiter_sound && report.len() == before_usage {
         limits::refuse_limits_that_fit_nothing(&limiter, &router, &usage.pricing, &report);
     }
+    if is_limiter_sound {
+        limits::refuse_leases_shorter_than_requests(&limiter, &router, &report);
+    }
     let plain_http_origins = plain_http_origins(&router);
     if plain_http_origins.len() > PLAIN_HTTP_ORIGINS_MAX {
         report.add(

@@ -2,14 +2,14 @@
 
 use crate::calendar::{Stretch, stretch};
 use crate::counter::Slot;
-use crate::kind::{Kind, Span};
+use crate::kind::Kind;
 use crate::rolling;
 use crate::store::{CounterStore, StoreError};
 use crate::window::{MINUTE_MS, bucket_ms};
-use gateway_config::{LimiterConfig, Window};
+use gateway_config::{Check, LimiterConfig, Window};
 
-/// The bounds of a charge's window. `None` when its rule is gone, or a later window has begun since where they roll from
-/// first use. One read where they do, else none.
+/// The bounds of a charge's window. `None` when its rule is gone, or the window long over where they roll from first use.
+/// One read where they do, else none.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -18,9 +18,11 @@ pub async fn bounds<S: CounterStore>(
     config: &LimiterConfig,
     slot: &Slot,
 ) -> Result<Option<Stretch>, StoreError> {
-    let rolls_from_ms = match slot.counter.kind().span {
-        Span::Rolling => rolling::start_ms(store, &slot.counter.from_key(), slot.window).await?,
-        Span::Minute | Span::Calendar | Span::Lease => None,
+    let rolls_from_ms = match check(config, slot).map(|check| &check.window) {
+        Some(Window::Rolling(period)) => {
+            rolling::start_ms(store, &slot.counter, period.rolling_ms(), slot.window).await?
+        }
+        _ => None,
     };
     Ok(as_configured(config, slot, rolls_from_ms))
 }
@@ -30,9 +32,14 @@ pub fn bounds_by_script(config: &LimiterConfig, slot: &Slot) -> Option<Stretch> 
     as_configured(config, slot, Some(slot.window))
 }
 
-fn as_configured(config: &LimiterConfig, slot: &Slot, rolls_from_ms: Option<u64>) -> Option<Stretch> {
+/// The check of a counter, as configured now.
+fn check<'c>(config: &'c LimiterConfig, slot: &Slot) -> Option<&'c Check> {
     let mut checks = config.limit(slot.counter.limit())?.checks.iter();
-    let check = checks.find(|check| Kind::of(check) == slot.counter.kind())?;
+    checks.find(|check| Kind::of(check) == slot.counter.kind())
+}
+
+fn as_configured(config: &LimiterConfig, slot: &Slot, rolls_from_ms: Option<u64>) -> Option<Stretch> {
+    let check = check(config, slot)?;
     let from =
         |start_ms: u64, length_ms: u64| Stretch { start_ms, end_ms: start_ms.saturating_add(length_ms) };
     match &check.window {

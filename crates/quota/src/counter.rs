@@ -5,8 +5,8 @@
 //! limit counts by; the window; and the last minute (since the Unix epoch) in which anybody looks at the key, so that a
 //! sweeper can decide by the key's text alone. Different values never share a key, and a value cannot reach beyond its place.
 //!
-//! Windows that roll from first use cannot name their end: two first requests at once may differ about the start, and must
-//! share the counter all the same. Their keys end in `~` ([`Fate::Ask`]).
+//! In a store that runs scripts, a window that rolls from first use is one text under a key that ends in `~`, and expires
+//! by the store's own means.
 
 use crate::kind::Kind;
 use sha2::{Digest, Sha256};
@@ -17,9 +17,9 @@ pub const KEY_PREFIX: &str = "tl:";
 const CURRENT: &str = "tl:2:";
 /// What the version before wrote: `tl:1:<limit>:<value>:<minute>`.
 const BEFORE: &str = "tl:1:";
-/// In the place of the last minute of a window that rolls from first use.
+/// In the place of the last minute of a window that rolls from first use in a store of scripts.
 const ROLLING: &str = "~";
-/// In the place of a rolling window: the key of the text that says which one is in use.
+/// Names the text that says when a window from first use began.
 const FROM: &str = "from";
 
 /// Hosts' clocks may differ by this much: a key is kept so much longer.
@@ -46,25 +46,12 @@ pub struct Counter {
 pub struct Slot {
     /// The counter.
     pub counter: Counter,
-    /// Which window: the index of a minute, of a lease's bucket, the calendar's start in seconds since the Unix epoch, or
-    /// the number of a window that rolls from first use.
+    /// Which window: the index of a minute or of a lease's bucket, the calendar's start in seconds since the Unix epoch;
+    /// of one that rolls from first use the slot in which it began, in a store of scripts the millisecond.
     pub window: u64,
-    /// The last minute since the Unix epoch in which anybody looks at it; `None` for a window that rolls from first use.
+    /// The last minute since the Unix epoch in which anybody looks at it; `None` for a window that rolls from first use in
+    /// a store of scripts.
     pub expires: Option<u64>,
-}
-
-/// What a sweeper should do with a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
-    /// Somebody may still look at it, or it is none of the limiter's.
-    Keep,
-    /// Nobody will look at it again.
-    Delete,
-    /// A window that rolls from first use: delete it if [`is_superseded`] says so of the text under `from_key`.
-    Ask {
-        /// The key of a text, never of a counter.
-        from_key: String,
-    },
 }
 
 impl Counter {
@@ -92,8 +79,8 @@ impl Counter {
         self.kind
     }
 
-    /// The key of the text that says which window from first use is in use: see `rolling`.
-    pub fn from_key(&self) -> String {
+    /// The key of the window from first use that is in use, in a store of scripts.
+    pub fn rolling_key(&self) -> String {
         format!("{CURRENT}{self}:{FROM}:{ROLLING}")
     }
 
@@ -127,60 +114,45 @@ impl Slot {
 
     /// The key that latches one alert of this slot.
     pub(crate) fn alert_key(&self, permille: u64) -> String {
+        self.key_beside(format_args!("a{permille}"))
+    }
+
+    /// The key of the text that says when this window from first use began: see `rolling`.
+    pub(crate) fn start_key(&self) -> String {
+        self.key_beside(format_args!("{FROM}"))
+    }
+
+    fn key_beside(&self, what: fmt::Arguments<'_>) -> String {
         match self.expires {
-            Some(expires) => format!("{CURRENT}{}:{}.a{permille}:{expires}", self.counter, self.window),
-            None => format!("{CURRENT}{}:{}.a{permille}:{ROLLING}", self.counter, self.window),
+            Some(expires) => format!("{CURRENT}{}:{}.{what}:{expires}", self.counter, self.window),
+            None => format!("{CURRENT}{}:{}.{what}:{ROLLING}", self.counter, self.window),
         }
     }
 
     /// When a store that expires keys by itself may drop it, in milliseconds since the Unix epoch; `None` when only its
-    /// successor says.
+    /// rule says.
     pub fn expires_at_ms(&self) -> Option<u64> {
         let minutes = self.expires?.saturating_add(SLACK_MINUTES + 1);
         Some(minutes.saturating_mul(60_000))
     }
 }
 
-/// Whether nobody will look at `key` again, as far as its text says.
-pub fn fate(key: &str, now_ms: u64) -> Fate {
-    let minute = now_ms / 60_000;
-    let last = |slack: u64| {
-        let field = key.rsplit(':').next()?.parse::<u64>().ok()?;
-        Some(field.saturating_add(slack))
-    };
-    if key.starts_with(BEFORE) {
-        return match last(BEFORE_MINUTES) {
-            Some(last) if minute > last => Fate::Delete,
-            _ => Fate::Keep,
-        };
-    }
-    let Some(rest) = key.strip_prefix(CURRENT) else { return Fate::Keep };
-    let fields: Vec<&str> = rest.split(':').collect();
-    match fields.as_slice() {
-        [_, _, _, FROM, ROLLING] => Fate::Keep,
-        [limit, kind, value, _, ROLLING] => match Counter::parse(limit, kind, value) {
-            Some(counter) => Fate::Ask { from_key: counter.from_key() },
-            None => Fate::Keep,
-        },
-        [_, _, _, _, _] => match last(SLACK_MINUTES) {
-            Some(last) if minute > last => Fate::Delete,
-            _ => Fate::Keep,
-        },
-        _ => Fate::Keep,
-    }
-}
-
-/// Whether the key's text alone says that nobody will look at it again.
+/// Whether nobody will look at `key` again, which its text alone says. Never true of a key that is none of the limiter's.
 pub fn is_expired(key: &str, now_ms: u64) -> bool {
-    fate(key, now_ms) == Fate::Delete
-}
-
-/// Whether the window of `key`, whose [`fate`] is to ask, has been followed by another: `from` is the text under the
-/// key that was to be asked. The window in use is never superseded, even after its end: it says which number comes next.
-pub fn is_superseded(key: &str, from: &str) -> bool {
-    let window = key.rsplit(':').nth(1).and_then(|field| field.split('.').next()).and_then(number);
-    let in_use = from.split(',').next().and_then(number);
-    matches!((window, in_use), (Some(window), Some(in_use)) if window < in_use)
+    let minute = now_ms / 60_000;
+    let is_over = |last: &str, slack: u64| {
+        number(last).filter(|_| !last.is_empty()).is_some_and(|last| minute > last.saturating_add(slack))
+    };
+    if let Some(rest) = key.strip_prefix(BEFORE) {
+        return rest.rsplit(':').next().is_some_and(|last| is_over(last, BEFORE_MINUTES));
+    }
+    let Some(rest) = key.strip_prefix(CURRENT) else { return false };
+    match rest.split(':').collect::<Vec<_>>().as_slice() {
+        // A counter of an earlier build. What else ends so is Redis's to expire.
+        [_, _, _, window, ROLLING] => !window.is_empty() && number(window).is_some(),
+        [_, _, _, _, last] => is_over(last, SLACK_MINUTES),
+        _ => false,
+    }
 }
 
 /// Digits only: `u64::from_str` would take a plus sign as well.
@@ -244,7 +216,8 @@ mod tests {
         let rolling = Slot { expires: None, ..slot(Counter::new("l", KIND, ["a"])) };
         assert_eq!(rolling.key(), "tl:2:l:mt:a:7:~");
         assert_eq!(rolling.alert_key(500), "tl:2:l:mt:a:7.a500:~");
-        assert_eq!(rolling.counter.from_key(), "tl:2:l:mt:a:from:~");
+        assert_eq!(rolling.counter.rolling_key(), "tl:2:l:mt:a:from:~");
+        assert_eq!(slot(rolling.counter).start_key(), "tl:2:l:mt:a:7.from:9");
     }
 
     #[test]
@@ -262,8 +235,13 @@ mod tests {
             ("tl:2:l:mt:a:7:9", minute(11) - 1, false),
             ("tl:2:l:mt:a:7:9", minute(11), true),
             ("tl:2:l:mt:a:7.a500:9", minute(11), true),
-            ("tl:2:l:mt:a:7:~", u64::MAX, false),
-            ("tl:2:l:mt:a:from:~", u64::MAX, false),
+            ("tl:2:l:rt:a:7.from:9", minute(11) - 1, false),
+            ("tl:2:l:rt:a:7.from:9", minute(11), true),
+            ("tl:2:l:rt:a:7:~", 0, true),
+            ("tl:2:l:rt:a:7.a500:~", u64::MAX, false),
+            ("tl:2:l:rt:a:from:~", u64::MAX, false),
+            ("tl:2:l:rt:a::~", u64::MAX, false),
+            ("tl:2:l:mt:a:7:", u64::MAX, false),
             ("tl:1:l:a:7", minute(10) - 1, false),
             ("tl:1:l:a:7", minute(10), true),
             ("tl:3:l:a:7", u64::MAX, false),
@@ -273,21 +251,6 @@ mod tests {
             ("", 0, false),
         ] {
             assert_eq!(is_expired(key, now_ms), expired, "{key} {now_ms}");
-        }
-    }
-
-    #[test]
-    fn a_window_from_first_use_is_swept_once_the_next_has_begun() {
-        assert_eq!(fate("tl:2:l:rt:a%3A:7:~", 0), Fate::Ask { from_key: "tl:2:l:rt:a%3A:from:~".to_owned() });
-        for (key, from, expected) in [
-            ("tl:2:l:rt:a:7:~", "8,1000", true),
-            ("tl:2:l:rt:a:7.a500:~", "8,1000", true),
-            ("tl:2:l:rt:a:7:~", "7,1000", false),
-            ("tl:2:l:rt:a:8:~", "7,1000", false),
-            ("tl:2:l:rt:a:7:~", "", false),
-            ("tl:2:l:rt:a:from:~", "8,1000", false),
-        ] {
-            assert_eq!(is_superseded(key, from), expected, "{key} {from}");
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::demand::Demand;
 use crate::outcome::Standing;
 use crate::reserve::look;
-use crate::store::{CounterStore, StoreError};
+use crate::store::{CounterStore, StoreError, change};
 
 /// How the counters of [`crate::counters`] stand at `now_ms`, one for each check of the rule.
 ///
@@ -24,8 +24,8 @@ pub async fn inspect<'c, S: CounterStore>(
 /// Sets the counters to zero: takes off what each window that counts at `now_ms` holds.
 ///
 /// Requests that run keep their reservations, and settle by the difference to what they reserved: one that takes less
-/// than that leaves the counter below zero, which counts as zero. So their use up to the reservation is forgiven, what
-/// goes beyond it is not. Of requests in parallel, those that run are forgotten: until their lease has passed, more can
+/// than that gives back what others have been charged since, but nothing below zero. So their use up to the reservation is
+/// forgiven, what goes beyond it is not. Of requests in parallel, those that run are forgotten: until their lease has passed, more can
 /// run than the limit says.
 ///
 /// # Errors
@@ -42,7 +42,7 @@ pub async fn reset<S: CounterStore>(
             let key = slot.key();
             let held = store.get(&key).await?;
             if held != 0 {
-                store.increment(&key, held.saturating_neg()).await?;
+                change(store, &key, held.saturating_neg()).await?;
             }
         }
     }

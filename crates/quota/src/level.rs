@@ -1,8 +1,8 @@
 //! One demand and its counter as last seen: whether it fits, how long not, and what is charged.
 
-use crate::alerts::{Alert, due};
+use crate::alerts::{Alert, due, is_known_beforehand};
 use crate::demand::Demand;
-use crate::outcome::{Outcome, Refusal, Standing};
+use crate::outcome::{Outcome, Refusal, Standing, Tightest};
 use crate::reservation::Charge;
 use crate::window::{Counts, Frame};
 
@@ -16,8 +16,8 @@ pub(crate) struct Level<'d, 'c> {
     pub is_read: bool,
     /// When the decision is made.
     pub now_ms: u64,
-    /// The number of the window that the first use begins, when the one before is over.
-    pub begins: Option<u64>,
+    /// Whether its window, from first use, begins with what is taken now.
+    pub begins: bool,
 }
 
 impl<'c> Level<'_, 'c> {
@@ -64,12 +64,23 @@ impl<'c> Level<'_, 'c> {
         Charge { slot: self.frame.current(&self.demand.counter), amount: self.demand.amount }
     }
 
+    /// What is to be told of it once it was asked: a rule that only observes meets a demand that it would refuse.
     pub fn alerts(&self) -> Vec<Alert<'c>> {
+        if !self.fits() {
+            self.alerts_when(self.used(), true)
+        } else if is_known_beforehand(self.demand.counter.kind()) {
+            self.alerts_when(self.after().used(), false)
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn alerts_when(&self, used: u64, has_refused: bool) -> Vec<Alert<'c>> {
         if self.demand.limit.alert_at_permille.is_empty() {
             return Vec::new();
         }
         let slot = self.frame.current(&self.demand.counter);
-        due(self.demand.limit, self.demand.check, &slot, self.used(), self.after().used())
+        due(self.demand.limit, self.demand.check, &slot, used, has_refused)
     }
 }
 
@@ -79,11 +90,15 @@ pub(crate) fn refusal<'c>(levels: &[Level<'_, 'c>]) -> Option<Refusal<'c>> {
     let (retry_after_s, level) = over
         .filter_map(|level| Some((level.retry_after_s()?, level)))
         .max_by_key(|(retry_after_s, _)| *retry_after_s)?;
+    let seen = levels.iter().filter(|level| level.is_read);
+    let standings: Vec<_> = seen.map(Level::standing).collect();
     Some(Refusal {
         by: level.standing(),
         counter: level.demand.counter.clone(),
         amount: level.demand.amount,
         retry_after_s,
+        tightest: Tightest::of(&standings),
+        alerts: levels.iter().filter(|level| level.is_over()).flat_map(Level::alerts).collect(),
     })
 }
 

@@ -28,6 +28,7 @@ mod inspect;
 mod kind;
 mod level;
 mod outcome;
+mod pace;
 mod read_first;
 mod reservation;
 mod reserve;
@@ -37,18 +38,20 @@ mod settle;
 mod store;
 mod subject;
 mod sweep;
+mod unchanged;
 mod window;
 
-pub use alerts::{Alert, latch};
+pub use alerts::{Alert, Told, latch};
 pub use bounds::{bounds, bounds_by_script};
 pub use calendar::{Stretch, stretch};
-pub use counter::{Counter, Fate, KEY_PREFIX, Slot, fate, is_expired, is_superseded};
+pub use counter::{Counter, KEY_PREFIX, Slot, is_expired};
 pub use demand::{Demand, Demands, counters, counters_shown, demands};
 pub use duration::ResetDuration;
 pub use estimate::{Estimate, RequestSize};
 pub use inspect::{inspect, reset};
 pub use kind::{Class, Kind, Span, Unit};
-pub use outcome::{Admission, Outcome, Refusal, Standing};
+pub use outcome::{Admission, Outcome, Refusal, Standing, Tightest};
+pub use pace::Pace;
 pub use read_first::ReadFirst;
 pub use reservation::{Charge, MAX_CHARGES, MalformedReservation, Reservation};
 pub use reserve::reserve;
@@ -61,6 +64,7 @@ pub use settle::{
 pub use store::{CounterStore, StoreError, decode_counter};
 pub use subject::Subject;
 pub use sweep::{EVERY_MS, Sweepable, sweep};
+pub use unchanged::unchanged;
 
 /// Most of anything in one charge or one limit: a million dollars in nano-dollars, 10¹⁵ tokens. So far below 2⁶³ that no
 /// sum of them overflows a stored counter, and below 2⁵³, to which other languages count exactly.

@@ -31,10 +31,8 @@ pub enum Outcome<'c> {
 pub struct Admission<'c> {
     /// What was taken from where; empty when no rule matches.
     pub reservation: Reservation,
-    /// The check of tokens with the fewest left.
-    pub tokens: Option<Standing<'c>>,
-    /// The check of requests with the fewest left.
-    pub requests: Option<Standing<'c>>,
+    /// How the checks that decide stand after it.
+    pub tightest: Tightest<'c>,
     /// What would have been refused by rules that only observe.
     pub would_refuse: Vec<Standing<'c>>,
     /// Thresholds whose alert may be due: [`crate::latch`] says whether it is.
@@ -55,6 +53,32 @@ pub struct Refusal<'c> {
     /// Whole seconds until the request would be admitted if nobody else asked, at least 1; one second earlier it would
     /// be refused. For requests that run it is 1, because nobody knows when one ends.
     pub retry_after_s: u64,
+    /// How the checks that decide stand, as far as they were looked at.
+    pub tightest: Tightest<'c>,
+    /// Thresholds whose alert may be due, as in an [`Admission`].
+    pub alerts: Vec<Alert<'c>>,
+}
+
+/// The checks of which the least is left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tightest<'c> {
+    /// The check of tokens with the fewest left.
+    pub tokens: Option<Standing<'c>>,
+    /// The check of requests with the fewest left.
+    pub requests: Option<Standing<'c>>,
+}
+
+impl<'c> Tightest<'c> {
+    pub(crate) fn of(standings: &[Standing<'c>]) -> Self {
+        let tightest = |counts: fn(&Kind) -> bool| {
+            let counted = standings.iter().filter(|standing| counts(&standing.kind));
+            counted.min_by_key(|standing| standing.remaining()).copied()
+        };
+        Tightest {
+            tokens: tightest(|kind| kind.unit.is_tokens()),
+            requests: tightest(|kind| kind.unit == crate::Unit::Requests),
+        }
+    }
 }
 
 impl Refusal<'_> {
@@ -89,14 +113,9 @@ impl Standing<'_> {
 impl<'c> Admission<'c> {
     /// From what was taken, and how the checks that decide stand after it.
     pub(crate) fn new(reservation: Reservation, standings: &[Standing<'c>], alerts: Vec<Alert<'c>>) -> Self {
-        let tightest = |counts: fn(&Kind) -> bool| {
-            let counted = standings.iter().filter(|standing| counts(&standing.kind));
-            counted.min_by_key(|standing| standing.remaining()).copied()
-        };
         Admission {
             reservation,
-            tokens: tightest(|kind| kind.unit.is_tokens()),
-            requests: tightest(|kind| kind.unit == crate::Unit::Requests),
+            tightest: Tightest::of(standings),
             would_refuse: Vec::new(),
             alerts,
             unobserved: None,

@@ -42,12 +42,16 @@ impl ReadFirst {
     }
 
     fn place(&self, counter: &Counter) -> Option<&AtomicU64> {
-        // FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>: needs no seed, and who chooses a collision gains a read.
-        let hash = counter.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = fnv1a(&counter.to_string());
         self.0.get(usize::try_from(hash).unwrap_or(0) % PLACES)
     }
+}
+
+/// FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>: needs no seed, and who chooses a collision gains a read.
+pub(crate) fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 impl Default for ReadFirst {

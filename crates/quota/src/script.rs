@@ -9,6 +9,7 @@
 //! settled to nothing and asked again.
 
 use crate::alerts::Alert;
+use crate::bounds::bounds_by_script;
 use crate::counter::Slot;
 use crate::demand::Demand;
 use crate::level::{Level, never_fits, refusal};
@@ -19,6 +20,7 @@ use crate::settle::{Corrections, alerts_after};
 use crate::store::StoreError;
 use crate::window::{Counts, Frame, MINUTE_MS};
 use gateway_config::{LimiterConfig, Window};
+use std::collections::BTreeSet;
 
 /// A store that runs Lua scripts as Redis does, <https://redis.io/docs/latest/develop/programmability/eval-intro/>.
 #[expect(async_fn_in_trait, reason = "every caller drives its own store on one thread; no bound is missing")]
@@ -35,12 +37,14 @@ const SETTLE: &str = include_str!("redis/settle.lua");
 /// Sets a key unless it is there.
 const LATCH: &str =
     "if redis.call('SET', KEYS[1], '1', 'NX', 'PXAT', ARGV[1]) then return {1} end return {0}";
-const RESET: &str = "return {redis.call('DEL', unpack(KEYS))}";
+const RESET: &str = include_str!("redis/reset.lua");
 
 /// Only the end of a minute or a bucket during the step makes another attempt.
 const MAX_ATTEMPTS: u32 = 3;
-/// Longer than any window.
+/// For a window whose rule is gone, so that its end is not known: longer than any.
 const LATCHED_MS: u64 = 400 * 24 * 3_600_000;
+/// Clocks may differ by this much: what Redis expires is kept so much longer. `reserve.lua` knows the same.
+const SLACK_MS: u64 = 2 * MINUTE_MS;
 
 /// Takes all of `demands`, or nothing: [`crate::reserve`] in one step.
 ///
@@ -96,13 +100,15 @@ pub async fn settle_by_script<'c, S: ScriptStore>(
     store: &S,
     config: &'c LimiterConfig,
     corrections: &Corrections,
+    unchanged: &BTreeSet<Slot>,
 ) -> Result<Vec<Alert<'c>>, StoreError> {
-    if corrections.is_empty() {
+    let corrected = corrections.iter().map(|(_, slot, delta)| (slot, delta));
+    let changes: Vec<_> = corrected.chain(unchanged.iter().map(|slot| (slot, 0))).collect();
+    if changes.is_empty() {
         return Ok(Vec::new());
     }
-    let sums = add(store, corrections.iter().map(|(_, slot, delta)| (slot, delta))).await?;
-    let made = corrections.iter().zip(sums);
-    Ok(made.flat_map(|((_, slot, delta), sum)| alerts_after(config, slot, delta, sum)).collect())
+    let sums = add(store, changes.iter().copied()).await?;
+    Ok(changes.iter().zip(sums).flat_map(|((slot, _), sum)| alerts_after(config, slot, sum)).collect())
 }
 
 /// Whether this alert is now to be told: [`crate::latch`] in one step.
@@ -111,10 +117,16 @@ pub async fn settle_by_script<'c, S: ScriptStore>(
 /// The store failed; the alert may be lost.
 pub async fn latch_by_script<S: ScriptStore>(
     store: &S,
+    config: &LimiterConfig,
     alert: &Alert<'_>,
     now_ms: u64,
 ) -> Result<bool, StoreError> {
-    let until_ms = alert.slot.expires_at_ms().unwrap_or_else(|| now_ms.saturating_add(LATCHED_MS));
+    let ends_ms = || bounds_by_script(config, &alert.slot).map(|window| window.end_ms);
+    let until_ms = alert
+        .slot
+        .expires_at_ms()
+        .or_else(|| Some(ends_ms()?.saturating_add(SLACK_MS)))
+        .unwrap_or_else(|| now_ms.saturating_add(LATCHED_MS));
     Ok(store.eval(LATCH, &[alert.key()], &[until_ms.to_string()]).await? == [1])
 }
 
@@ -130,8 +142,7 @@ pub async fn inspect_by_script<'c, S: ScriptStore>(
     Ok(ask(store, counters, now_ms, "look").await?.1.iter().map(Level::standing).collect())
 }
 
-/// Sets the counters to zero: [`crate::reset`], with the same effect on requests that run, but for a rolling window, which
-/// begins anew with the next use.
+/// Sets the counters to zero: [`crate::reset`], with the same effect on requests that run.
 ///
 /// # Errors
 /// The store failed.
@@ -156,7 +167,7 @@ fn keys(demand: &Demand<'_>, now_ms: u64) -> (Option<Frame>, Vec<String>) {
             let keys = slots.map(|slot| slot.key()).collect();
             (Some(frame), keys)
         }
-        None => (None, vec![counter.from_key()]),
+        None => (None, vec![counter.rolling_key()]),
     }
 }
 
@@ -195,7 +206,7 @@ async fn ask<'d, 'c, S: ScriptStore>(
     let levels = demands.iter().zip(frames).zip(figures).map(|((demand, frame), [current, older, start])| {
         let counts = Counts { current: not_negative(*current), older: not_negative(*older) };
         let frame = frame.unwrap_or_else(|| begun(demand, not_negative(*start)));
-        Level { demand, frame, counts, is_read: true, now_ms, begins: None }
+        Level { demand, frame, counts, is_read: true, now_ms, begins: false }
     });
     Ok((*admitted == 1, levels.collect()))
 }
@@ -218,7 +229,7 @@ async fn add<'s, S: ScriptStore>(
     for (slot, delta) in changes {
         let (key, kind, third) = match slot.expires_at_ms() {
             Some(expires_ms) => (slot.key(), "n", expires_ms),
-            None => (slot.counter.from_key(), "r", slot.window),
+            None => (slot.counter.rolling_key(), "r", slot.window),
         };
         keys.push(key);
         args.extend([kind.to_owned(), delta.to_string(), third.to_string()]);

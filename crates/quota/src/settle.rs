@@ -9,9 +9,9 @@ use crate::counter::Slot;
 use crate::kind::{Kind, Unit};
 use crate::reservation::{Charge, Reservation};
 use crate::reserve::{not_negative, signed};
-use crate::store::{CounterStore, StoreError};
+use crate::store::{CounterStore, StoreError, change};
 use gateway_config::{Check, Limit, LimiterConfig, Measure};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most tokens of one kind in one settlement: far above any real request.
 pub const MAX_TOKENS: u64 = 1_000_000_000_000;
@@ -229,8 +229,8 @@ pub struct Unapplied {
     pub first: StoreError,
 }
 
-/// Makes the corrections, each in one write, and returns the thresholds whose alert may be due. One that fails does not
-/// keep the others from being made.
+/// Makes the corrections, each in one write, and returns the thresholds whose alert may be due; those of the counters
+/// that are [`crate::unchanged`], too, each for one read. One that fails does not keep the others from being made.
 ///
 /// # Errors
 /// How many failed. They are not safe to repeat: a failed write may have been made all the same.
@@ -238,12 +238,18 @@ pub async fn settle<'c, S: CounterStore>(
     store: &S,
     config: &'c LimiterConfig,
     corrections: &Corrections,
+    unchanged: &BTreeSet<Slot>,
 ) -> Result<Vec<Alert<'c>>, Unapplied> {
     let mut failures = Vec::new();
     let mut alerts = Vec::new();
+    for slot in unchanged {
+        // A failure costs an alert that the next request's may make up for.
+        let sum = store.get(&slot.key()).await.unwrap_or(0);
+        alerts.extend(alerts_after(config, slot, sum));
+    }
     for (key, slot, delta) in corrections.iter() {
-        match store.increment(key, delta).await {
-            Ok(sum) => alerts.extend(alerts_after(config, slot, delta, sum)),
+        match change(store, key, delta).await {
+            Ok(sum) => alerts.extend(alerts_after(config, slot, sum)),
             Err(error) => failures.push(error),
         }
     }
@@ -254,18 +260,12 @@ pub async fn settle<'c, S: CounterStore>(
     }
 }
 
-/// The thresholds that a correction may have reached; only one that adds can.
-pub(crate) fn alerts_after<'c>(
-    config: &'c LimiterConfig,
-    slot: &Slot,
-    delta: i64,
-    sum: i64,
-) -> Vec<Alert<'c>> {
+/// The thresholds that the window of a corrected counter has reached; requests had theirs told when they came.
+pub(crate) fn alerts_after<'c>(config: &'c LimiterConfig, slot: &Slot, sum: i64) -> Vec<Alert<'c>> {
     match rule(config, slot) {
-        Some((limit, check)) if delta > 0 => {
-            due(limit, check, slot, not_negative(sum.saturating_sub(delta)), not_negative(sum))
-        }
-        _ => Vec::new(),
+        Some(_) if matches!(slot.counter.kind().unit, Unit::Requests | Unit::Slots) => Vec::new(),
+        Some((limit, check)) => due(limit, check, slot, not_negative(sum), false),
+        None => Vec::new(),
     }
 }
 

@@ -35,6 +35,20 @@ pub trait CounterStore {
     async fn pause(&self, ms: u64);
 }
 
+/// Adds `delta`, which may be below zero, and returns the sum, which is not unless it was before.
+///
+/// A counter goes below zero when what it held was set to zero before it was given back: what was given back beyond zero
+/// would be room beyond the limit. So it is put back, by whoever gave it: each puts back at most what it took below zero,
+/// and all together exactly that.
+///
+/// # Errors
+/// The store cannot be written. Whether the delta was added is then unknown, and the counter may be left below zero.
+pub(crate) async fn change<S: CounterStore>(store: &S, key: &str, delta: i64) -> Result<i64, StoreError> {
+    let sum = store.increment(key, delta).await?;
+    let beyond = sum.saturating_neg().min(delta.saturating_neg());
+    if beyond <= 0 { Ok(sum) } else { store.increment(key, beyond).await }
+}
+
 /// The store failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the store failed to {operation}: {reason}")]

@@ -1,12 +1,11 @@
 //! Deletes the keys that nobody looks at any more, from a store that does not expire them by itself.
 //!
 //! One sweep at a time and about one in [`EVERY_MS`], however many instances share the store: a counter per stretch of
-//! that length says who came first. What may go is decided by a key's text ([`fate`]), for rolling windows also by the
-//! text that says which is in use. A key that somebody may still look at is never deleted.
+//! that length says who came first. What may go is decided by a key's text alone ([`is_expired`]), so a key that somebody
+//! may still look at is never deleted.
 
-use crate::counter::{Fate, KEY_PREFIX, fate, is_superseded, number};
+use crate::counter::{KEY_PREFIX, is_expired, number};
 use crate::store::{CounterStore, StoreError};
-use std::collections::BTreeMap;
 
 /// Between two sweeps, in milliseconds: ten minutes. What piles up meanwhile is what a busy store holds anyway.
 pub const EVERY_MS: u64 = 600_000;
@@ -42,33 +41,22 @@ pub trait Sweepable: CounterStore {
 
 /// Sweeps if it is time to and nobody else does; how many keys are gone, `None` when it was not ours to do.
 ///
-/// The listing costs more than all else, so others' keys go in the same sweep: those of which `is_expired` is true.
+/// The listing costs more than all else, so others' keys go in the same sweep: those of which `is_others` is true.
 ///
 /// # Errors
 /// The store failed; what is left is the next sweep's.
 pub async fn sweep<S: Sweepable>(
     store: &S,
     now_ms: u64,
-    is_expired: impl Fn(&str) -> bool,
+    is_others: impl Fn(&str) -> bool,
 ) -> Result<Option<usize>, StoreError> {
     let claim = format!("{CLAIM}{}", now_ms / EVERY_MS);
     if store.get(&claim).await? != 0 || store.increment(&claim, 1).await? != 1 {
         return Ok(None);
     }
     let listed = store.keys().await?;
-    let keys = listed.into_iter().filter(|key| may_go(key, now_ms) || is_expired(key)).take(KEYS_MAX);
-    let (mut dead, mut asked) = (Vec::new(), BTreeMap::<String, Vec<String>>::new());
-    for key in keys {
-        match fate(&key, now_ms) {
-            Fate::Ask { from_key } => asked.entry(from_key).or_default().push(key),
-            Fate::Delete | Fate::Keep => dead.push(key),
-        }
-    }
-    for (from_key, keys) in asked {
-        if let Some(from) = store.get_text(&from_key).await? {
-            dead.extend(keys.into_iter().filter(|key| is_superseded(key, &from)));
-        }
-    }
+    let dead = listed.into_iter().filter(|key| may_go(key, now_ms) || is_others(key)).take(KEYS_MAX);
+    let dead: Vec<String> = dead.collect();
     let count = dead.len();
     let mut dead = dead.into_iter();
     loop {
@@ -82,7 +70,7 @@ pub async fn sweep<S: Sweepable>(
 }
 
 fn may_go(key: &str, now_ms: u64) -> bool {
-    key.starts_with(KEY_PREFIX) && (fate(key, now_ms) != Fate::Keep || is_old_claim(key, now_ms))
+    key.starts_with(KEY_PREFIX) && (is_expired(key, now_ms) || is_old_claim(key, now_ms))
 }
 
 /// The one before may still be compared with, by a host whose clock is late.
@@ -95,6 +83,7 @@ fn is_old_claim(key: &str, now_ms: u64) -> bool {
 mod tests {
     use super::*;
     use std::cell::RefCell;
+    use std::collections::BTreeMap;
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
@@ -156,17 +145,18 @@ mod tests {
         let kept = [
             ("tl:2:l:mt:a:28999999:29000000", "1"),
             ("tl:2:l:mt:a:28999998:28999999", "1"),
-            ("tl:2:l:rt:a:3:~", "1"),
+            ("tl:2:l:rt:a:8055:29000100", "1"),
+            ("tl:2:l:rt:a:8055.from:29000100", "1740000000000"),
             ("tl:2:l:rt:a:from:~", "3,1"),
-            ("tl:2:l:rt:lost:1:~", "1"),
             ("sc:1:answer", "x"),
             ("tl:sweep:2899999", "1"),
             ("tl:sweep:x", "1"),
         ];
         let gone = [
             ("tl:2:l:mt:a:28999997:28999998", "1"),
-            ("tl:2:l:rt:a:2:~", "1"),
-            ("tl:2:l:rt:a:1.a500:~", "1"),
+            ("tl:2:l:rt:a:8053:28999980", "1"),
+            ("tl:2:l:rt:a:8053.from:28999980", "1739000000000"),
+            ("tl:2:l:rt:a:8053.a500:28999980", "1"),
             ("tl:1:l:a:7", "1"),
             ("other:old", "x"),
             ("tl:sweep:2899998", "1"),

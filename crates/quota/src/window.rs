@@ -45,8 +45,21 @@ pub(crate) enum Frame {
         window: u64,
         /// The first millisecond after it.
         ends_ms: u64,
-        /// The last minute in which anybody looks at its key; `None` when it rolls from first use.
+        /// The last minute in which anybody looks at its key; `None` when it rolls from first use in a store of scripts.
         expires: Option<u64>,
+    },
+    /// From first use, in a store of counters: see `rolling`.
+    Rolling {
+        /// The slot in which the window began, which is what it is called.
+        window: u64,
+        /// The slot of now: the same or the next.
+        slot: u64,
+        /// When it began.
+        start_ms: u64,
+        /// How long it and every slot is.
+        length_ms: u64,
+        /// Whether what the window before holds counts as well.
+        with_before: bool,
     },
     /// While requests run.
     Lease {
@@ -84,6 +97,7 @@ impl Frame {
         match *self {
             Frame::Minute { index } => self.at(counter, index),
             Frame::Until { window, expires, .. } => Slot { counter: counter.clone(), window, expires },
+            Frame::Rolling { window, .. } => self.at(counter, window),
             Frame::Lease { bucket, .. } => self.at(counter, bucket),
         }
     }
@@ -96,6 +110,7 @@ impl Frame {
         match *self {
             Frame::Minute { index } => back(index, 1),
             Frame::Until { .. } => Vec::new(),
+            Frame::Rolling { window, with_before, .. } => back(window, u64::from(with_before)),
             Frame::Lease { bucket, .. } => back(bucket, BUCKETS),
         }
     }
@@ -104,6 +119,7 @@ impl Frame {
         let expires = match *self {
             Frame::Minute { .. } => Some(window.saturating_add(1)),
             Frame::Until { expires, .. } => expires,
+            Frame::Rolling { length_ms, .. } => return crate::rolling::slot_of(counter, length_ms, window),
             Frame::Lease { bucket_ms, .. } => {
                 let last_ms = window.saturating_add(BUCKETS + 1).saturating_mul(bucket_ms);
                 Some(last_ms.div_ceil(MINUTE_MS))
@@ -112,12 +128,22 @@ impl Frame {
         Slot { counter: counter.clone(), window, expires }
     }
 
-    /// Whether this is still the window at `now_ms`, for those that weigh what came before; the others count
-    /// what was charged by the clock when it was asked for.
+    /// The first millisecond after a window that ends by itself; the end of time for those that fade.
+    fn ends_ms(&self) -> u64 {
+        match *self {
+            Frame::Until { ends_ms, .. } => ends_ms,
+            Frame::Rolling { start_ms, length_ms, .. } => start_ms.saturating_add(length_ms),
+            Frame::Minute { .. } | Frame::Lease { .. } => u64::MAX,
+        }
+    }
+
+    /// Whether this is still the window at `now_ms`, or its slot the slot, for those that look at what came before; a
+    /// calendar's counts what was charged by the clock when it was asked for.
     pub fn is_current(&self, now_ms: u64) -> bool {
         match *self {
             Frame::Minute { index } => now_ms / MINUTE_MS == index,
             Frame::Until { .. } => true,
+            Frame::Rolling { slot, length_ms, .. } => now_ms / length_ms.max(1) == slot,
             Frame::Lease { bucket, bucket_ms } => now_ms / bucket_ms == bucket,
         }
     }
@@ -126,7 +152,9 @@ impl Frame {
     pub fn used(&self, counts: Counts, now_ms: u64) -> u64 {
         match self {
             Frame::Minute { .. } => counts.in_any_minute(now_ms),
-            Frame::Until { .. } | Frame::Lease { .. } => counts.current.saturating_add(counts.older),
+            Frame::Until { .. } | Frame::Rolling { .. } | Frame::Lease { .. } => {
+                counts.current.saturating_add(counts.older)
+            }
         }
     }
 
@@ -136,7 +164,9 @@ impl Frame {
         match *self {
             _ if amount > size => None,
             Frame::Minute { .. } => counts.retry_in_any_minute_s(amount, size, now_ms),
-            Frame::Until { ends_ms, .. } => Some(ends_ms.saturating_sub(now_ms).div_ceil(1_000).max(1)),
+            Frame::Until { .. } | Frame::Rolling { .. } => {
+                Some(self.ends_ms().saturating_sub(now_ms).div_ceil(1_000).max(1))
+            }
             Frame::Lease { .. } => Some(1),
         }
     }
@@ -147,7 +177,7 @@ impl Frame {
         match *self {
             _ if counts == Counts::default() => 0,
             Frame::Minute { .. } => counts.reset_of_minutes_ms(now_ms),
-            Frame::Until { ends_ms, .. } => ends_ms.saturating_sub(now_ms),
+            Frame::Until { .. } | Frame::Rolling { .. } => self.ends_ms().saturating_sub(now_ms),
             Frame::Lease { .. } => 1_000,
         }
     }

@@ -1,12 +1,11 @@
 //! What follows an answer: alerts are told, old keys are deleted.
 
-use super::{Counters, config, keeper, log, now_ms, stores, within};
+use super::{AFTERWARDS_WITHIN, Counters, config, keeper, log, now_ms, stores, within};
 use crate::alerts;
 use crate::events::Asked;
 use contracts::Event;
 use contracts::event::EVENTS_PATH;
 use contracts::origins::USAGE_LOGGER;
-use gateway_config::CounterStore;
 use http::{HeaderMap, HeaderValue, header};
 use quota::Alert;
 use raw_http::Request;
@@ -21,7 +20,7 @@ use std::time::Duration;
 pub fn alert_later(alerts: Vec<Alert<'static>>, asked: Asked) {
     spawn(async move {
         let Ok(config) = config().await else { return };
-        let (counters, scripts) = stores();
+        let (counters, scripts) = stores(AFTERWARDS_WITHIN);
         let keeper = keeper(config, &counters, &scripts);
         let (events, line) = alerts::tell(&keeper, config, &alerts, &asked, now_ms()).await;
         if let Some(line) = line {
@@ -89,11 +88,11 @@ pub fn sweep_later() {
     spawn(async move {
         // First the answer goes out: listing the keys keeps the instance busy.
         sleep(SWEEP_AFTER).await;
-        // Where the document keeps the counters elsewhere, this store may not be able to count.
-        if !config().await.is_ok_and(|config| config.store == CounterStore::KeyValue) {
-            return;
-        }
-        match quota::sweep(&Counters::new(), now_ms, |key| routing::breaker::is_expired(key, now_ms)).await {
+        match quota::sweep(&Counters::within(Duration::MAX), now_ms, |key| {
+            routing::breaker::is_expired(key, now_ms)
+        })
+        .await
+        {
             Ok(None | Some(0)) => {}
             Ok(Some(swept)) => log("", &format!("swept {swept} old keys")),
             Err(failure) => log("", &format!("sweep broke off: {failure}")),

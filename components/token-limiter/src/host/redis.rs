@@ -2,6 +2,7 @@
 
 use super::{log, variable, within};
 use crate::error::Cause;
+use crate::patience::Patience;
 use quota::{ScriptStore, StoreError};
 use spin_sdk::redis::{Connection, Error, RedisParameter, RedisResult};
 use std::cell::RefCell;
@@ -10,9 +11,6 @@ use std::fmt::Write;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long Redis may take to answer, connecting included: see [`super::counters`].
-const REDIS_WITHIN: Duration = Duration::from_secs(3);
-
 thread_local! {
     /// The instance's connection, shared by its requests: the host sends their commands over one socket.
     static CONNECTION: RefCell<Option<Rc<Connection>>> = const { RefCell::new(None) };
@@ -20,13 +18,22 @@ thread_local! {
     static LOADED: RefCell<BTreeMap<String, Vec<u8>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// Redis, at the address in the variable `limiter_redis`.
-pub struct Redis;
+/// Redis, at the address in the variable `limiter_redis`, as one piece of work sees it: see [`Patience`].
+pub struct Redis {
+    patience: Patience,
+}
+
+impl Redis {
+    /// For a piece of work that may wait so long in all, connecting included. Opens nothing yet.
+    pub fn within(limit: Duration) -> Self {
+        Redis { patience: Patience::of(limit) }
+    }
+}
 
 impl ScriptStore for Redis {
     async fn eval(&self, script: &str, keys: &[String], args: &[String]) -> Result<Vec<i64>, StoreError> {
-        let connection = connection().await?;
-        match run(&connection, script, keys, args).await {
+        let connection = connection(&self.patience).await?;
+        match run(&self.patience, &connection, script, keys, args).await {
             Ok(figures) => Ok(figures),
             Err(error) => {
                 forget(&connection);
@@ -37,6 +44,7 @@ impl ScriptStore for Redis {
 }
 
 async fn run(
+    patience: &Patience,
     connection: &Connection,
     script: &str,
     keys: &[String],
@@ -51,26 +59,40 @@ async fn run(
     let known = LOADED.with_borrow(|loaded| loaded.get(script).cloned());
     if let Some(sha) = known {
         let command = connection.execute("EVALSHA", std::iter::once(binary(&sha)).chain(rest()));
-        match answered(within(REDIS_WITHIN, command).await) {
+        match answered(patience, command).await {
             Err(error) if is_unknown_script(&error) => {}
             other => return figures(other?),
         }
     } else {
         let load = connection.execute("SCRIPT", [binary(b"LOAD"), binary(script.as_bytes())]);
-        if let [RedisResult::Binary(sha)] = answered(within(REDIS_WITHIN, load).await)?.as_slice() {
+        if let [RedisResult::Binary(sha)] = answered(patience, load).await?.as_slice() {
             LOADED.with_borrow_mut(|loaded| loaded.insert(script.to_owned(), sha.clone()));
         }
     }
     // Redis may have been restarted, and this makes it remember the script again.
     let command = connection.execute("EVAL", std::iter::once(binary(script.as_bytes())).chain(rest()));
-    figures(answered(within(REDIS_WITHIN, command).await)?)
+    figures(answered(patience, command).await?)
 }
 
-fn answered(outcome: Option<Result<Vec<RedisResult>, Error>>) -> Result<Vec<RedisResult>, StoreError> {
-    match outcome {
-        Some(Ok(results)) => Ok(results),
-        Some(Err(error)) => Err(failed(format!("{error:?}"))),
-        None => Err(failed(format!("no answer within {} ms", REDIS_WITHIN.as_millis()))),
+async fn answered(
+    patience: &Patience,
+    command: impl Future<Output = Result<Vec<RedisResult>, Error>>,
+) -> Result<Vec<RedisResult>, StoreError> {
+    in_time(patience, command).await.map_err(failed)
+}
+
+/// What a command to Redis says, if it does while there is time.
+async fn in_time<T>(
+    patience: &Patience,
+    command: impl Future<Output = Result<T, Error>>,
+) -> Result<T, String> {
+    let Some(left) = patience.left(super::monotonic()) else {
+        return Err("the time for the store is up".to_owned());
+    };
+    match within(left, command).await {
+        Some(Ok(result)) => Ok(result),
+        Some(Err(error)) => Err(format!("{error:?}")),
+        None => Err(format!("no answer within {} ms", left.as_millis())),
     }
 }
 
@@ -93,19 +115,14 @@ fn failed(reason: String) -> StoreError {
     StoreError { operation: "run a script", reason }
 }
 
-async fn connection() -> Result<Rc<Connection>, StoreError> {
+async fn connection(patience: &Patience) -> Result<Rc<Connection>, StoreError> {
     if let Some(connection) = CONNECTION.with_borrow(Clone::clone) {
         return Ok(connection);
     }
     let address = address().await?;
-    let opened = within(REDIS_WITHIN, Connection::open(&address)).await;
-    let open = |reason| StoreError { operation: "connect to Redis", reason };
-    let connection = match opened {
-        // Not the address: it may hold a password.
-        Some(Err(error)) => return Err(open(format!("{error:?}"))),
-        None => return Err(open(format!("no answer within {} ms", REDIS_WITHIN.as_millis()))),
-        Some(Ok(connection)) => Rc::new(connection),
-    };
+    // A failure does not say the address: it may hold a password.
+    let opened = in_time(patience, Connection::open(&address)).await;
+    let connection = Rc::new(opened.map_err(|reason| StoreError { operation: "connect to Redis", reason })?);
     // Two first requests may both open one; the later stays.
     CONNECTION.set(Some(Rc::clone(&connection)));
     Ok(connection)

@@ -382,7 +382,14 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("counter_key = []", "", "limits[1].counter_key", "is missing; [] is one counter for the whole gateway"),
     // Rules, key by key
     ("max_parallel = 4", "max_parallel = 0", "limits[3].max_parallel", "from 1 to 1000000"),
-    ("lease_s = 120", "lease_s = 3", "limits[3].lease_s", "from 4 to 86400"),
+    ("lease_s = 300", "lease_s = 3", "limits[3].lease_s", "from 4 to 86400"),
+    (
+        "lease_s = 300",
+        "lease_s = 299",
+        "limits[3].lease_s",
+        "is 299, but a request to model \"steady\" may last 300000 ms (timeouts.total_ms), so that more than max_parallel \
+         could run; at least 300 are needed",
+    ),
     ("max_parallel = 4", "", "limits[3].lease_s", "is of no use without max_parallel"),
     (
         "window = \"rolling\"",
@@ -432,8 +439,8 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("cached_tokens = 0.1\n", "cached = 0.1\n", "limits[2].counts.cached", "is not a key of [limits.counts]"),
     ("requests_per_minute = 60", "counts = \"all\"", "limits[0].counts", "or a table of weights"),
     (
-        "lease_s = 120",
-        "lease_s = 120\ncounts = \"prompt\"",
+        "lease_s = 300",
+        "lease_s = 300\ncounts = \"prompt\"",
         "limits[3].counts",
         "is of no use without tokens_per_minute or token_quota",
     ),

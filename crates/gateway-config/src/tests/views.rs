@@ -268,7 +268,7 @@ fn the_limiter_sees_quotas_weights_and_prices() {
     assert_eq!(highest("none"), None);
     assert_eq!(config.costs.at("gpt-4o", "local/llama-70b").unwrap().prompt_nano_usd_per_million, 0);
     let slots = &config.limit("slots").unwrap().checks;
-    let parallel = Check { measure: Measure::Parallel, window: Window::Lease { lease_s: 120 }, size: 4 };
+    let parallel = Check { measure: Measure::Parallel, window: Window::Lease { lease_s: 300 }, size: 4 };
     assert!(slots.contains(&parallel), "{slots:?}");
     assert_eq!(slots[0].window, Window::Rolling(Period::Day));
 }

@@ -10,11 +10,12 @@
 -- together, and the start of a rolling window. Every number is below 2^53, so Lua's doubles are exact.
 
 local MINUTE_MS = 60000
+local SLACK_MS = 2 * MINUTE_MS
 
+-- What a counter holds, and how far it is below zero.
 local function held(key)
   local count = tonumber(redis.call('GET', key) or '0')
-  if count > 0 then return count end
-  return 0
+  return math.max(0, count), math.max(0, -count)
 end
 
 local function whole(number)
@@ -34,10 +35,11 @@ for at = 3, #ARGV, 7 do
     expires = ARGV[at + 6],
     older = 0,
     start = 0,
+    below = 0,
   }
   local extra = tonumber(ARGV[at + 5])
   for older = 1, tonumber(ARGV[at + 4]) do
-    check.older = check.older + held(KEYS[next_key + older])
+    check.older = check.older + (held(KEYS[next_key + older]))
   end
   next_key = next_key + 1 + tonumber(ARGV[at + 4])
 
@@ -45,11 +47,12 @@ for at = 3, #ARGV, 7 do
     local start, used = string.match(redis.call('GET', check.key) or '', '^(%d+),(-?%d+)$')
     check.start, check.current = now, 0
     if start and now < tonumber(start) + extra then
-      check.start, check.current = tonumber(start), tonumber(used)
+      check.start, check.current = tonumber(start), math.max(0, tonumber(used))
     end
-    check.expires = whole(check.start + extra)
+    -- Redis has a clock of its own: were it ahead, the window would begin anew before its end. `now` decides, above.
+    check.expires = whole(check.start + extra + SLACK_MS)
   else
-    check.current = held(check.key)
+    check.current, check.below = held(check.key)
   end
 
   local used = check.current + check.older
@@ -69,7 +72,7 @@ if admitted == 1 and ARGV[2] == 'take' then
       local value = whole(check.start) .. ',' .. whole(check.current + check.amount)
       redis.call('SET', check.key, value, 'PXAT', check.expires)
     elseif check.amount > 0 then
-      redis.call('INCRBY', check.key, whole(check.amount))
+      redis.call('INCRBY', check.key, whole(check.below + check.amount))
       redis.call('PEXPIREAT', check.key, check.expires)
     end
   end

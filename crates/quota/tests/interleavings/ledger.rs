@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 const MINUTE_MS: u64 = 60_000;
+/// The length of the only rolling window that is configured.
+const HOUR_MS: u64 = 3_600_000;
 /// Older buckets of a lease that count.
 const BUCKETS: u64 = 4;
 
@@ -55,8 +57,9 @@ impl Ledger {
         Ledger { entries }
     }
 
-    /// For every admission: what was admitted up to then, in the window that ends then, is within the limit.
-    pub fn check_never_over(&self, sizes: &BTreeMap<String, u64>) {
+    /// For every admission: what was admitted up to then, in the window that ends then, is within the limit. `texts` says
+    /// when windows from first use began.
+    pub fn check_never_over(&self, sizes: &BTreeMap<String, u64>, texts: &BTreeMap<String, String>) {
         for this in &self.entries {
             let Some(size) = sizes.get(this.slot.counter.limit()) else { continue };
             let delta =
@@ -80,7 +83,24 @@ impl Ledger {
                     (sum(window - 1..window, &earlier) * left_ms).div_ceil(MINUTE_MS)
                 }
                 Span::Lease => sum(window - BUCKETS..window, &earlier),
-                Span::Calendar | Span::Rolling => 0,
+                Span::Calendar => 0,
+                // Two windows may run at once; then nobody may have been admitted to one without counting the other.
+                Span::Rolling => {
+                    let entry_counts = |entry: &Entry| match entry.taken_at <= this.taken_at {
+                        true => entry.reserved + delta(entry),
+                        false => 0,
+                    };
+                    let is_running = |window: u64| {
+                        let suffix = format!("{}:{window}.from:", this.slot.counter);
+                        let text = texts.iter().find(|(key, _)| key.contains(&suffix));
+                        text.is_some_and(|(_, start)| {
+                            this.taken_at_ms < start.parse::<u64>().unwrap() + HOUR_MS
+                        })
+                    };
+                    let before = if is_running(window - 1) { window - 1..window } else { window..window };
+                    // Whoever is admitted to the older of two does so before anybody is to the newer.
+                    sum(before, &entry_counts) + sum(window + 1..window + 2, &entry_counts)
+                }
             };
             let (key, at_ms) = (this.slot.key(), this.taken_at_ms);
             assert!(current + older <= *size, "{current} + {older} > {size} for {key} at {at_ms}");

@@ -4,24 +4,27 @@ use crate::world::{Fault, Move, View};
 use gateway_config::{LimiterConfig, Mode};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use quota::{Demand, Outcome, RequestSize, Settlement, StoreError, Subject, Taken, Usage};
+use quota::{Demand, Outcome, Pace, RequestSize, Settlement, StoreError, Subject, Taken, Usage};
 use quota::{corrections, demands, reserve, settle};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// 24 October 2026, 23:00 UTC: two hours before the clock in Berlin goes back.
 pub const START_MS: u64 = 1_792_882_800_000;
 
 /// Each rule counts those who have its name as a tag, so that a plan can choose.
-const RULES: [(&str, &str); 8] = [
+pub const RULES: [(&str, &str); 8] = [
     ("all", "counter_key = []\ntokens_per_minute = 150"),
-    ("small", "counter_key = [\"consumer\"]\ntokens_per_minute = 60"),
+    ("small", "counter_key = [\"consumer\"]\ntokens_per_minute = 60\nalert_at = [0.5, 1.0]"),
     ("large", "counter_key = [\"consumer\"]\ntokens_per_minute = 100"),
     ("hour", "counter_key = []\ntoken_quota = 120\nperiod = \"hour\"\ntimezone = \"Europe/Berlin\""),
-    ("rolling", "counter_key = [\"consumer\"]\ntoken_quota = 90\nperiod = \"hour\"\nwindow = \"rolling\""),
+    (
+        "rolling",
+        "counter_key = [\"consumer\"]\ntoken_quota = 90\nperiod = \"hour\"\nwindow = \"rolling\"\nalert_at = [0.2, 0.9, 1.0]",
+    ),
     ("slots", "counter_key = []\nmax_parallel = 3\nlease_s = 40"),
-    ("requests", "counter_key = [\"consumer\"]\nrequests_per_minute = 4"),
-    ("seen", "counter_key = []\ntokens_per_minute = 50\nmode = \"observe\""),
+    ("requests", "counter_key = [\"consumer\"]\nrequests_per_minute = 4\nalert_at = [0.5, 1.0]"),
+    ("seen", "counter_key = []\ntokens_per_minute = 50\nmode = \"observe\"\nalert_at = [1.0, 2.0]"),
 ];
 
 /// The rules as configured.
@@ -66,7 +69,7 @@ impl Plan {
 
     pub async fn run(self, view: View) -> Result<Outcome<'static>, StoreError> {
         view.turn().await;
-        let outcome = reserve(&view, || view.now_ms(), &self.demands()).await?;
+        let outcome = reserve(&view, &Pace::new(), || view.now_ms(), &self.demands()).await?;
         if let (Outcome::Admitted(admission), Some(settle_to)) = (&outcome, self.settle_to)
             && !admission.reservation.charges.is_empty()
         {
@@ -76,7 +79,7 @@ impl Plan {
             let settlement = Settlement { reservation: &reservation, taken: taken(settle_to) };
             let (corrections, rejected) = corrections(&CONFIG, [settlement]);
             assert!(rejected.is_empty());
-            let _lost = settle(&view, &CONFIG, &corrections).await;
+            let _lost = settle(&view, &CONFIG, &corrections, &BTreeSet::new()).await;
         }
         Ok(outcome)
     }

@@ -1,67 +1,98 @@
-//! The limits by their definition, for requests that come one after the other: a list of what was admitted, summed.
+//! The limits by their definition, for what comes one after the other: sums of what was charged, by counter and window.
 
-use gateway_config::{Measure, Mode, Window};
+use gateway_config::{Check, Measure, Mode, Window};
 use quota::{Counter, Demand};
+use std::collections::BTreeMap;
 
-/// What was admitted, when, and what it came to.
+const LEASE_BUCKETS: u64 = 4;
+
+/// One charge of an admitted request.
+#[derive(Debug, Clone)]
+pub struct Charged {
+    counter: Counter,
+    window: u64,
+    measure: Measure,
+    amount: u64,
+}
+
+/// What every counter's windows hold.
 #[derive(Default)]
 pub struct Model {
-    entries: Vec<(Counter, u64, u64)>,
-    /// When the windows from first use began.
-    begun: Vec<(Counter, u64)>,
+    /// By the window's start, or its number.
+    held: BTreeMap<(Counter, u64), u64>,
+    /// When the last window from first use began.
+    begun: BTreeMap<Counter, u64>,
 }
 
 impl Model {
-    /// Whether the request is admitted; if it is, what it takes stays.
-    pub fn ask(&mut self, demands: &[Demand<'_>], now_ms: u64, settle_to: Option<Option<u64>>) -> bool {
+    /// What the request is charged if it is admitted.
+    pub fn ask(&mut self, demands: &[Demand<'_>], now_ms: u64) -> Option<Vec<Charged>> {
         let mut deciding = demands.iter().filter(|demand| demand.limit.mode == Mode::Enforce);
         if !deciding.all(|demand| self.used(demand, now_ms) + demand.amount <= demand.check.size) {
-            return false;
+            return None;
         }
-        for demand in demands {
-            if matches!(demand.check.window, Window::Rolling(_)) && self.begun(demand, now_ms).is_none() {
-                self.begun.push((demand.counter.clone(), now_ms));
+        let mut charges = Vec::new();
+        for Demand { counter, check, amount, .. } in demands {
+            if matches!(check.window, Window::Rolling(_)) && self.begun(counter, check, now_ms).is_none() {
+                self.begun.insert(counter.clone(), now_ms);
             }
-            let amount = match (settle_to, demand.check.measure) {
-                (None, _) | (Some(Some(_)), Measure::Requests) => demand.amount,
-                (Some(_), Measure::Parallel) | (Some(None), _) => 0,
-                (Some(Some(used)), _) => used,
+            let window = self.window(counter, check, now_ms);
+            *self.held.entry((counter.clone(), window)).or_default() += amount;
+            charges.push(Charged {
+                counter: counter.clone(),
+                window,
+                measure: check.measure,
+                amount: *amount,
+            });
+        }
+        Some(charges)
+    }
+
+    /// Corrects what a request was charged to what it took: nothing, or so many tokens. A window holds no less than nothing.
+    pub fn settle(&mut self, charges: &[Charged], took: Option<u64>) {
+        for Charged { counter, window, measure, amount } in charges {
+            let used = match (took, measure) {
+                (None, _) | (_, Measure::Parallel) => 0,
+                (_, Measure::Requests) => *amount,
+                (Some(tokens), _) => tokens,
             };
-            self.entries.push((demand.counter.clone(), now_ms, amount));
+            let held = self.held.entry((counter.clone(), *window)).or_default();
+            *held = (*held + used).saturating_sub(*amount);
         }
-        true
     }
 
-    fn begun(&self, demand: &Demand<'_>, now_ms: u64) -> Option<u64> {
-        let Window::Rolling(period) = demand.check.window else { return None };
-        let last = self.begun.iter().rfind(|(counter, _)| *counter == demand.counter)?.1;
-        (now_ms < last + period.rolling_ms()).then_some(last)
+    /// What an operator does who sets a counter to zero.
+    pub fn reset(&mut self, demands: &[Demand<'_>], now_ms: u64) {
+        for Demand { counter, check, .. } in demands {
+            let window = self.window(counter, check, now_ms);
+            self.held.retain(|(of, at), _| of != counter || *at > window || *at + LEASE_BUCKETS < window);
+        }
     }
 
-    fn used(&self, demand: &Demand<'_>, now_ms: u64) -> u64 {
-        let sum = |is_inside: &dyn Fn(u64) -> bool| -> u64 {
-            let mine = self.entries.iter().filter(|(counter, ..)| *counter == demand.counter);
-            mine.filter(|(_, at_ms, _)| is_inside(*at_ms)).map(|(_, _, amount)| amount).sum()
-        };
-        match &demand.check.window {
+    fn begun(&self, counter: &Counter, check: &Check, now_ms: u64) -> Option<u64> {
+        let Window::Rolling(period) = check.window else { return None };
+        self.begun.get(counter).copied().filter(|last| now_ms < last + period.rolling_ms())
+    }
+
+    fn window(&self, counter: &Counter, check: &Check, now_ms: u64) -> u64 {
+        match &check.window {
+            Window::SlidingMinute => now_ms / 60_000,
+            Window::Calendar(period, zone) => quota::stretch(*period, zone, now_ms).unwrap().start_ms,
+            Window::Rolling(_) => self.begun(counter, check, now_ms).unwrap_or(now_ms),
+            Window::Lease { lease_s } => now_ms / (lease_s * 250),
+        }
+    }
+
+    pub fn used(&self, demand: &Demand<'_>, now_ms: u64) -> u64 {
+        let Demand { counter, check, .. } = demand;
+        let window = self.window(counter, check, now_ms);
+        let held = |window| self.held.get(&(counter.clone(), window)).copied().unwrap_or(0);
+        match &check.window {
             Window::SlidingMinute => {
-                let minute = now_ms / 60_000;
-                let previous = sum(&|at_ms| at_ms / 60_000 + 1 == minute);
-                let weighted = (previous * (60_000 - now_ms % 60_000)).div_ceil(60_000);
-                sum(&|at_ms| at_ms / 60_000 == minute) + weighted
+                held(window) + (held(window - 1) * (60_000 - now_ms % 60_000)).div_ceil(60_000)
             }
-            Window::Calendar(period, zone) => {
-                let window = quota::stretch(*period, zone, now_ms).unwrap();
-                sum(&|at_ms| window.start_ms <= at_ms && at_ms < window.end_ms)
-            }
-            Window::Rolling(_) => match self.begun(demand, now_ms) {
-                Some(start_ms) => sum(&|at_ms| at_ms >= start_ms),
-                None => 0,
-            },
-            Window::Lease { lease_s } => {
-                let bucket_ms = lease_s * 250;
-                sum(&|at_ms| at_ms / bucket_ms + 4 >= now_ms / bucket_ms)
-            }
+            Window::Calendar(..) | Window::Rolling(_) => held(window),
+            Window::Lease { .. } => (window - LEASE_BUCKETS..=window).map(held).sum(),
         }
     }
 }

@@ -58,6 +58,9 @@ struct State {
     pausing: Vec<usize>,
     /// Whether a pause outlasts everything that is not a pause; else it ends whenever the scheduler picks it.
     pauses_outlast: bool,
+    /// Where operations take their time, all side by side: how long each. Those that wait are done at these times.
+    operation_ms: Option<u64>,
+    done_at: BTreeMap<usize, u64>,
     tickets: usize,
     granted: Option<(usize, Fault)>,
 }
@@ -86,6 +89,11 @@ impl World {
         World(Rc::new(RefCell::new(State { now_ms, pauses_outlast: true, ..State::default() })))
     }
 
+    /// The same, where every operation takes as long, and a pause what it says.
+    pub fn with_slow_operations(now_ms: u64, operation_ms: u64) -> Self {
+        World(Rc::new(RefCell::new(State { now_ms, operation_ms: Some(operation_ms), ..State::default() })))
+    }
+
     pub fn view(&self, task: usize) -> View {
         View { world: self.clone(), task, phase: Phase::Reserving }
     }
@@ -96,6 +104,10 @@ impl World {
 
     pub fn advance(&self, ms: u64) {
         self.0.borrow_mut().now_ms += ms;
+    }
+
+    pub fn go_to(&self, now_ms: u64) {
+        self.0.borrow_mut().now_ms = now_ms;
     }
 
     pub fn history(&self) -> Vec<Written> {
@@ -136,6 +148,13 @@ impl World {
         if state.waiting.is_empty() {
             return None;
         }
+        if state.operation_ms.is_some() {
+            let next = (0..state.waiting.len()).min_by_key(|at| state.done_at[&state.waiting[*at].0])?;
+            let (ticket, task) = state.waiting.swap_remove(next);
+            state.now_ms = state.done_at[&ticket];
+            state.granted = Some((ticket, step.fault));
+            return Some(task);
+        }
         let is_eligible = |ticket: &usize| !state.pauses_outlast || !state.pausing.contains(ticket);
         let mut eligible: Vec<usize> =
             (0..state.waiting.len()).filter(|&at| is_eligible(&state.waiting[at].0)).collect();
@@ -161,17 +180,26 @@ impl View {
 
     /// Waits until the scheduler picks this task, and says what becomes of what it does then.
     pub async fn turn(&self) -> Fault {
-        self.wait(false).await
+        self.wait(None).await
     }
 
-    async fn wait(&self, is_pause: bool) -> Fault {
+    /// Waits for so long, if operations take their time; else for its turn.
+    pub async fn wait_ms(&self, ms: u64) {
+        self.wait(Some(ms)).await;
+    }
+
+    async fn wait(&self, pause_ms: Option<u64>) -> Fault {
         let ticket = {
             let mut state = self.world.0.borrow_mut();
             state.tickets += 1;
             let ticket = (state.tickets, self.task);
             state.waiting.push(ticket);
-            if is_pause {
+            if pause_ms.is_some() {
                 state.pausing.push(ticket.0);
+            }
+            if let Some(operation_ms) = state.operation_ms {
+                let done_at = state.now_ms + pause_ms.unwrap_or(operation_ms);
+                state.done_at.insert(ticket.0, done_at);
             }
             ticket.0
         };
@@ -212,8 +240,8 @@ impl CounterStore for View {
         if fault == Fault::None { Ok(()) } else { Err(failure("set")) }
     }
 
-    async fn pause(&self, _: u64) {
-        self.wait(true).await;
+    async fn pause(&self, ms: u64) {
+        self.wait_ms(ms).await;
     }
 
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {

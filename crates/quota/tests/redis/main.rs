@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../interleavings/deeds.rs"]
+mod deeds;
 #[allow(dead_code, reason = "shared with the interleavings, which use all of it")]
 #[path = "../interleavings/plan.rs"]
 mod plan;
@@ -19,18 +21,18 @@ mod server;
 mod world;
 
 use futures::executor::block_on;
-use plan::{CONFIG, Plan, plan, plan_of, start};
+use plan::{CONFIG, Plan, plan_of, start};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use quota::{Outcome, Refusal, Settlement, corrections, counters};
+use quota::{Alert, Demand, Outcome, Settlement, Standing, corrections, counters, unchanged};
 use quota::{inspect_by_script, latch_by_script, reserve_by_script, reset_by_script, settle_by_script};
 use server::{Answer, Redis, Server};
 use std::cell::Cell;
-use world::{Fault, Move, Task, World};
+use std::collections::BTreeSet;
+use world::World;
 
 /// Fourteen years on: Redis expires by its own clock, and nothing may expire before the test's clock says so.
 const LATER_MS: u64 = 14 * 365 * 24 * 3_600_000;
-const QUIET: [Move; 1] = [Move { pick: 0, advance_ms: 0, fault: Fault::None }];
 
 fn ask(redis: &Redis, plan: &Plan, now_ms: u64) -> Outcome<'static> {
     let outcome = block_on(reserve_by_script(redis, || now_ms, &plan.demands())).unwrap();
@@ -41,21 +43,33 @@ fn ask(redis: &Redis, plan: &Plan, now_ms: u64) -> Outcome<'static> {
         let settlement = Settlement { reservation: &reservation, taken: plan::taken(settle_to) };
         let (corrections, rejected) = corrections(&CONFIG, [settlement]);
         assert!(rejected.is_empty());
-        block_on(settle_by_script(redis, &CONFIG, &corrections)).unwrap();
+        block_on(settle_by_script(redis, &CONFIG, &corrections, &BTreeSet::new())).unwrap();
     }
     outcome
 }
 
-/// What a client and an operator are told.
-fn told(outcome: &Outcome<'_>) -> String {
-    match outcome {
-        Outcome::Admitted(admission) => {
-            format!("{:?} {:?} {:?}", admission.tokens, admission.requests, admission.would_refuse)
-        }
-        Outcome::Refused(Refusal { by, amount, retry_after_s, .. }) => {
-            format!("{by:?} {amount} {retry_after_s}")
-        }
-        never @ Outcome::NeverFits { .. } => format!("{never:?}"),
+/// Redis as a gate of its own.
+struct Scripted<'r>(&'r Redis);
+
+impl deeds::Gate for Scripted<'_> {
+    fn ask(&self, plan: &Plan, now_ms: u64) -> Outcome<'static> {
+        block_on(reserve_by_script(self.0, || now_ms, &plan.demands())).unwrap()
+    }
+
+    fn settle(&self, reservation: &str, took: Option<u64>) -> Vec<Alert<'static>> {
+        let settlement = Settlement { reservation, taken: plan::taken(took) };
+        let (corrections, rejected) = corrections(&CONFIG, [settlement]);
+        assert!(rejected.is_empty());
+        let unchanged = unchanged(&CONFIG, [reservation], &corrections);
+        block_on(settle_by_script(self.0, &CONFIG, &corrections, &unchanged)).unwrap()
+    }
+
+    fn reset(&self, checks: &[Demand<'static>], now_ms: u64) {
+        block_on(reset_by_script(self.0, now_ms, checks)).unwrap();
+    }
+
+    fn inspect(&self, checks: &[Demand<'static>], now_ms: u64) -> Vec<Standing<'static>> {
+        block_on(inspect_by_script(self.0, now_ms, checks)).unwrap()
     }
 }
 
@@ -74,20 +88,10 @@ fn on_redis<S: Strategy>(strategy: S, property: impl Fn(&Redis, S::Value) -> Res
 
 #[test]
 fn one_after_the_other_is_what_the_definition_and_the_counters_say() {
-    let waits = prop_oneof![0..30_000_u64, 0..2_000_000_u64];
-    on_redis((prop::collection::vec((plan(), waits), 1..24), start()), |redis, (plans, start_ms)| {
-        let world = World::starting_at(start_ms + LATER_MS);
-        let mut model = serial::Model::default();
-        for (plan, wait_ms) in &plans {
-            world.advance(*wait_ms);
-            let now_ms = world.now_ms();
-            let expected = model.ask(&plan.demands(), now_ms, plan.settle_to);
-            let outcome = ask(redis, plan, now_ms);
-            prop_assert_eq!(matches!(outcome, Outcome::Admitted(_)), expected, "{:?}", outcome);
-            let task: Task<'_, _> = Box::pin(plan.clone().run(world.view(0)));
-            let counted = world.run(vec![task], &QUIET).remove(0).unwrap();
-            prop_assert_eq!(told(&outcome), told(&counted));
-        }
+    on_redis((deeds::deeds(), start()), |redis, (deeds, start_ms)| {
+        let start_ms = start_ms + LATER_MS;
+        let counted = deeds::Counted(World::starting_at(start_ms));
+        deeds::agree(&[&counted, &Scripted(redis)], start_ms, &deeds)?;
         for key in redis.keys() {
             prop_assert!(redis.lives_ms(&key) > 0, "{} stays for ever", key);
         }
@@ -136,7 +140,7 @@ fn a_window_from_first_use_ends_after_its_length_and_a_late_settlement_does_not_
     let reservation = first.reservation.to_string();
     let (corrections, _) =
         corrections(&CONFIG, [Settlement { reservation: &reservation, taken: plan::taken(None) }]);
-    block_on(settle_by_script(&redis, &CONFIG, &corrections)).unwrap();
+    block_on(settle_by_script(&redis, &CONFIG, &corrections, &BTreeSet::new())).unwrap();
     let all = counters(CONFIG.limit("rolling").unwrap(), &["a"]);
     assert_eq!(block_on(inspect_by_script(&redis, start_ms + 3_600_001, &all)).unwrap()[0].used, 60);
 }
@@ -190,7 +194,7 @@ fn counters_are_shown_and_set_to_zero_and_alerts_latched_once() {
     let slot = admission.reservation.charges[0].slot.clone();
     let alert = quota::Alert { limit: "small", slot, permille: 500, used: 50, size: 60 };
     let latched: Vec<_> =
-        (0..3).map(|_| block_on(latch_by_script(&redis, &alert, now_ms)).unwrap()).collect();
+        (0..3).map(|_| block_on(latch_by_script(&redis, &CONFIG, &alert, now_ms)).unwrap()).collect();
     assert_eq!(latched, [true, false, false]);
     assert!(redis.lives_ms(&alert.key()) > 0);
 }
@@ -203,6 +207,27 @@ fn a_settlement_that_comes_after_its_window_leaves_nothing_behind() {
         &CONFIG,
         [Settlement { reservation: "2;5:small:mt:a:1:2;5:rolling:rt:a:1000:~", taken: plan::taken(None) }],
     );
-    block_on(settle_by_script(&redis, &CONFIG, &corrections)).unwrap();
+    block_on(settle_by_script(&redis, &CONFIG, &corrections, &BTreeSet::new())).unwrap();
     assert_eq!(redis.keys(), Vec::<String>::new());
+}
+
+#[test]
+fn a_window_from_first_use_and_its_alerts_stay_two_minutes_longer_than_it_whatever_clock_redis_has() {
+    let server = Server::start();
+    let redis = server.connect();
+    let start_ms = plan::START_MS + LATER_MS;
+    let Outcome::Admitted(admission) = ask(&redis, &plan_of(&["rolling"], 60, false), start_ms) else {
+        panic!("refused at first")
+    };
+    let slot = admission.reservation.charges[0].slot.clone();
+    let alert = Alert { limit: "rolling", slot, permille: 500, used: 60, size: 90 };
+    assert!(block_on(latch_by_script(&redis, &CONFIG, &alert, start_ms + 1_000_000)).unwrap());
+    let Answer::List(time) = redis.command(&["TIME"]) else { panic!("no time") };
+    let Answer::Text(redis_s) = &time[0] else { panic!("{time:?}") };
+    for key in [alert.slot.counter.rolling_key(), alert.key()] {
+        let expires_ms =
+            redis_s.parse::<u64>().unwrap() * 1_000 + u64::try_from(redis.lives_ms(&key)).unwrap();
+        let expected_ms = start_ms + 3_600_000 + 120_000;
+        assert!(expires_ms.abs_diff(expected_ms) < 2_000, "{key} goes at {expires_ms}, not {expected_ms}");
+    }
 }
