@@ -58,6 +58,8 @@ pub struct Options {
     pub quiet: bool,
     /// `--disable-cache`.
     pub disable_cache: bool,
+    /// `--resolve`: addresses by `host:port`.
+    pub resolved: HashMap<String, SocketAddr>,
 }
 
 /// An application that can answer requests.
@@ -105,7 +107,11 @@ impl App {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
             routes,
-            clients: Clients::new(assembly.config.is_connection_pooling_on, assembly.blocked.clone())?,
+            clients: Clients::new(
+                assembly.config.is_connection_pooling_on,
+                assembly.blocked.clone(),
+                options.resolved.clone(),
+            )?,
             blocked: assembly.blocked,
             address: OnceLock::new(),
             components,

@@ -68,6 +68,11 @@ struct Up {
     #[arg(long)]
     stats: bool,
 
+    /// Connect to this address instead of asking the resolver, `host:port=address:port`; certificates are still checked
+    /// against the host. For tests. Repeatable.
+    #[arg(long = "resolve", value_parser = resolution)]
+    resolved: Vec<(String, SocketAddr)>,
+
     /// Turn Nagle's algorithm off on accepted connections, which Spin cannot: for telling its delays from others'.
     #[arg(long)]
     tcp_nodelay: bool,
@@ -85,6 +90,7 @@ fn main() -> anyhow::Result<()> {
         truncate_logs: up.truncate_logs,
         quiet: up.quiet,
         disable_cache: up.disable_cache,
+        resolved: up.resolved.into_iter().collect(),
     };
     if up.stats {
         stats::turn_on();
@@ -128,4 +134,9 @@ fn listen_address(address: &str) -> anyhow::Result<SocketAddr> {
         .or(addresses.first())
         .copied()
         .context("couldn't resolve address")
+}
+
+fn resolution(text: &str) -> anyhow::Result<(String, SocketAddr)> {
+    let (host_and_port, address) = text.split_once('=').context("write host:port=address:port")?;
+    Ok((host_and_port.to_owned(), address.parse()?))
 }

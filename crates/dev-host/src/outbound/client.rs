@@ -14,6 +14,7 @@ use ip_network::IpNetwork;
 use rustls::ClientConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
+use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -77,13 +78,18 @@ tokio::task_local! {
 }
 
 impl Clients {
-    /// Clients that keep idle connections if `is_pooling_on`, and avoid the `blocked` addresses.
-    pub fn new(is_pooling_on: bool, blocked: Arc<BlockedNetworks>) -> anyhow::Result<Self> {
+    /// Clients that keep idle connections if `is_pooling_on`, avoid the `blocked` addresses, and connect to the address in
+    /// `resolved`, by `host:port`, without asking the resolver.
+    pub fn new(
+        is_pooling_on: bool,
+        blocked: Arc<BlockedNetworks>,
+        resolved: HashMap<String, SocketAddr>,
+    ) -> anyhow::Result<Self> {
         let mut builder = Client::builder(TokioExecutor::new());
         if !is_pooling_on {
             builder.pool_max_idle_per_host(0);
         }
-        let plain = PlainConnector { blocked };
+        let plain = PlainConnector { blocked, resolved: Arc::new(resolved) };
         let tls = TlsConnectorService {
             plain: plain.clone(),
             connector: TlsConnector::from(Arc::new(tls_config()?)),
@@ -158,6 +164,7 @@ fn dns_error(rcode: &str) -> ErrorCode {
 #[derive(Clone)]
 struct PlainConnector {
     blocked: Arc<BlockedNetworks>,
+    resolved: Arc<HashMap<String, SocketAddr>>,
 }
 
 impl PlainConnector {
@@ -168,10 +175,13 @@ impl PlainConnector {
             Some(_) => authority.as_str().to_owned(),
             None => format!("{authority}:{default_port}"),
         };
-        let mut addresses: Vec<_> = tokio::net::lookup_host(&host_and_port)
-            .await
-            .map_err(|_| dns_error("address not available"))?
-            .collect();
+        let mut addresses: Vec<_> = match self.resolved.get(&host_and_port) {
+            Some(address) => vec![*address],
+            None => tokio::net::lookup_host(&host_and_port)
+                .await
+                .map_err(|_| dns_error("address not available"))?
+                .collect(),
+        };
         self.blocked.remove_from(&mut addresses)?;
         timeout(limit, TcpStream::connect(&*addresses))
             .await

@@ -1,6 +1,7 @@
 //! Key-value stores: the embedded file, memory, and the atomic operations on both.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::support::{Host, Launch, at_once};
 
@@ -173,19 +174,43 @@ fn many_values_are_written_read_and_deleted_in_one_go() {
     }
 }
 
-/// So keys are to be collected before anything else is asked of a store.
+/// So keys are to be collected before anything else is asked of a store: in the same instance, which it blocks, it would
+/// wait for ever.
 #[test]
-fn while_keys_are_listed_nothing_else_is_done_in_the_file() {
-    let host = probe().start();
-    host.post("/kv/set?key=few", "value").ok();
-    assert_eq!(host.get("/kv/get-amid-keys?key=few").ok(), "read", "all keys have left already");
-    let file = rusqlite::Connection::open(host.path(".spin/sqlite_key_value.db")).unwrap();
-    file.execute(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
-         INSERT INTO spin_key_value (store, key, value) SELECT 'default', 'key ' || i, x'00' FROM n",
-        [],
+fn while_keys_are_listed_nobody_else_gets_at_the_file() {
+    let host = Launch::new(
+        "
+        spin_manifest_version = 2
+        [application]
+        name = 'two'
+        [[trigger.http]]
+        route = '/listing/...'
+        component = 'listing'
+        [[trigger.http]]
+        route = '/other/...'
+        component = 'other'
+        [component.listing]
+        source = 'BEHAVIOUR'
+        key_value_stores = ['default']
+        [component.other]
+        source = 'BEHAVIOUR'
+        key_value_stores = ['default']
+        ",
     )
-    .unwrap();
-    assert_eq!(host.get("/kv/get-amid-keys?key=few").ok(), "held up");
-    assert_eq!(host.get("/kv/get?key=few").ok(), "value", "and afterwards it is");
+    .start();
+    host.post("/other/kv/set?key=few", "value").ok();
+    for (more_keys, is_held_up) in [(0, false), (100, true)] {
+        let file = rusqlite::Connection::open(host.path(".spin/sqlite_key_value.db")).unwrap();
+        for number in 0..more_keys {
+            let insert = "INSERT INTO spin_key_value (store, key, value) VALUES ('default', ?1, x'00')";
+            file.execute(insert, [format!("key {number}")]).unwrap();
+        }
+        let mut listing = host.connect();
+        listing.send("GET", "/listing/kv/count-slowly?ms=1500", &[], b"");
+        thread::sleep(Duration::from_millis(500));
+        let asked = Instant::now();
+        assert_eq!(host.get("/other/kv/get?key=few").ok(), "value");
+        assert_eq!(asked.elapsed() > Duration::from_millis(700), is_held_up, "{more_keys} more keys");
+        assert_eq!(listing.read().ok(), (more_keys + 1).to_string());
+    }
 }

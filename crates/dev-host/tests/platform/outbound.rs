@@ -105,6 +105,23 @@ fn an_https_origin_is_called_if_its_certificate_is_trusted() {
 }
 
 #[test]
+fn a_host_may_be_led_elsewhere_and_must_still_prove_its_name() {
+    let origin = TlsOrigin::start();
+    let launch = Launch::probe("allowed_outbound_hosts = ['https://localhost:1', 'https://other.test']")
+        .file("trusted.pem", &origin.certificate_pem)
+        .environment("SSL_CERT_FILE", "trusted.pem");
+    let host = ["localhost:1", "other.test:443"]
+        .iter()
+        .fold(launch, |launch, name| {
+            launch.argument("--resolve").argument(&format!("{name}={}", origin.address))
+        })
+        .start();
+    assert_eq!(host.fetch("/fetch", "https://localhost:1/", &[])["body"], "secure");
+    let answer = host.fetch("/fetch", "https://other.test/", &[]);
+    assert_eq!(answer, json!({ "error": "TlsProtocolError" }));
+}
+
+#[test]
 fn an_origin_that_refuses_the_connection_is_told_apart() {
     let host = probe_allowed("['http://127.0.0.1:*']");
     let answer = host.fetch("/fetch", "http://127.0.0.1:1/", &[]);

@@ -1,7 +1,7 @@
 //! Redis: as a key-value store, and called directly. The server is a real one.
 
 use crate::key_value::increments_are_exact;
-use crate::support::{Host, Launch, RedisServer, at_once};
+use crate::support::{Host, Launch, RedisServer};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -128,37 +128,4 @@ fn waiting_for_a_store_by_wasi_keyvalue_holds_up_the_neighbours_and_by_spin_does
         assert_eq!(resume > Duration::from_millis(1400), holds_up, "{path}: {resume:?}");
         waiting.read().ok();
     }
-}
-
-/// Each instance waits for the store that says nothing, and takes no other request meanwhile.
-#[test]
-fn a_thousand_instances_live_at_once_and_no_more() {
-    raise_open_files_limit();
-    let server = RedisServer::start();
-    let host = probe_storing_in(&server);
-    host.get("/kv/increment?key=n&delta=0").ok();
-    server.signal("STOP");
-    let mut waiting: Vec<_> = (0..1_010)
-        .map(|_| {
-            let mut client = host.connect();
-            client.send("GET", "/kv/increment?key=n&delta=1", &[], b"");
-            client
-        })
-        .collect();
-    thread::sleep(Duration::from_secs(3));
-    server.signal("CONT");
-    let statuses: Vec<_> = waiting.iter_mut().map(|client| client.read().status).collect();
-    let served = statuses.iter().filter(|status| **status == 200).count();
-    assert_eq!(statuses.iter().filter(|status| **status == 500).count(), 1_010 - served, "{statuses:?}");
-    // One may be on its way out as the others come.
-    assert!((990..=1_000).contains(&served), "{served} of 1,010 were served");
-    assert_eq!(host.get("/kv/increment?key=n&delta=0").ok(), served.to_string());
-    drop(at_once(4, |_| host.get("/size").ok().to_owned()));
-}
-
-/// Of this process and those that it starts, to as many as it may.
-fn raise_open_files_limit() {
-    let pid = std::process::id().to_string();
-    let raised = std::process::Command::new("prlimit").args(["--pid", &pid, "--nofile=4096:"]).status();
-    assert!(raised.is_ok_and(|status| status.success()), "prlimit, of Debian's util-linux");
 }

@@ -1,11 +1,9 @@
 //! Key-value calls: `spin:key-value` for single keys, `wasi:keyvalue` for the atomic ones.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
-use futures::future::{Either, select};
 use serde_json::json;
 use spin_sdk::experimental::wasi::keyvalue::atomics::{self, Cas, CasError};
 use spin_sdk::experimental::wasi::keyvalue::{batch, store as buckets};
@@ -55,19 +53,20 @@ async fn on_store(
             keys.sort();
             answer::json(&json!(keys))
         }
-        "/kv/get-amid-keys" => answer::bytes(get_amid_keys(&store, key).await?),
+        "/kv/count-slowly" => match arguments.millis("ms") {
+            Ok(wait) => answer::bytes(count_slowly(&store, wait).await?),
+            Err(error) => Err(error),
+        },
         path => answer::not_found(&format!("no behaviour at {path}")),
     })
 }
 
-/// Whether `key` is read within half a second while keys are still being listed.
-async fn get_amid_keys(store: &Store, key: &str) -> Result<&'static str, Error> {
+/// Counts the keys, waiting for `ms` after the first.
+async fn count_slowly(store: &Store, wait: Duration) -> Result<String, Error> {
     let mut keys = store.get_keys().await;
-    keys.next().await;
-    let patience = spin_sdk::time::sleep(Duration::from_millis(500));
-    let was_read = matches!(select(pin!(store.get(key)), pin!(patience)).await, Either::Left(_));
-    keys.collect().await?;
-    Ok(if was_read { "read" } else { "held up" })
+    let first = usize::from(keys.next().await.is_some());
+    spin_sdk::time::sleep(wait).await;
+    Ok((first + keys.collect().await?.len()).to_string())
 }
 
 /// Gets, sets (to the body, all of them) or deletes the keys in `keys`, which commas part.
