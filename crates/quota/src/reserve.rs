@@ -36,6 +36,9 @@ const FIRST_PAUSE_MS: u64 = 2;
 /// However slow the store, no pause is longer: the client waits.
 const LONGEST_PAUSE_MS: u64 = 250;
 
+/// After so long nobody is asked a third time who has been refused: whoever waits for the answer gives up in the end.
+const ENOUGH_MS: u64 = 1_500;
+
 /// Takes all of `demands`, or nothing.
 ///
 /// Each of the at most [`crate::MAX_CHARGES`] demands is for another counter. `clock` tells milliseconds since the
@@ -58,7 +61,11 @@ pub async fn reserve<'c, S: CounterStore>(
         return Ok(never);
     }
     let mut refused = None;
+    let began_ms = clock();
     for attempt in 0..MAX_ATTEMPTS {
+        if refused.is_some() && attempt > 1 && clock().saturating_sub(began_ms) > ENOUGH_MS {
+            break;
+        }
         if let Some(doublings) = attempt.checked_sub(1) {
             let pause_ms = pace.hold_ms(clock()).max(FIRST_PAUSE_MS << doublings);
             store.pause(pause_ms.min(LONGEST_PAUSE_MS)).await;
