@@ -479,6 +479,40 @@ fn the_upstream_models_tokenizer_counts() {
 }
 
 #[test]
+fn a_route_to_or_from_a_listed_model_does_not_lead_around_the_rule() {
+    let rules = [(
+        "own",
+        "counter_key = [\"model\", \"pool\"]\nmatch = { models = [\"m\"] }\nrequests_per_minute = 3",
+    )];
+    let config = config(&rules, "");
+    for (asked, served, counter) in [
+        ("m", "m", Some("m+p")),
+        ("m", "other", Some("m+p")),
+        ("other", "m", Some("other+p")),
+        ("m", "", Some("m+p")),
+        ("other", "other", None),
+    ] {
+        let mut facts = HeaderMap::new();
+        for (name, value) in [(headers::MODEL, asked), (headers::SERVED_MODEL, served), (headers::POOL, "p")]
+        {
+            facts.insert(name, HeaderValue::from_static(value));
+        }
+        let reply = block_on(reserve::reserve(
+            &facts,
+            Full::new(Bytes::from(r#"{"messages":[]}"#)),
+            &config,
+            &kept(&Memory::default()),
+            || NOW_MS,
+            async || {},
+        ));
+        let headers = reply.unwrap().headers;
+        let reservation = headers.get(headers::RESERVATION).map(|text| text.to_str().unwrap());
+        let expected = counter.map(|counter| format!("2;1:own:mn:{counter}:29000000:29000001"));
+        assert_eq!(reservation, expected.as_deref(), "{asked} {served}");
+    }
+}
+
+#[test]
 fn the_user_and_the_clients_headers_have_counters_of_their_own() {
     let rules =
         [("own", "counter_key = [\"user\", \"header:x-project\", \"client_ip\"]\nrequests_per_minute = 3")];
