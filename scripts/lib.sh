@@ -77,7 +77,7 @@ ensure_python() {
 
 ensure_node() {
     need npm "install Node.js 20 or newer"
-    node -e 'process.exit(parseInt(process.versions.node) < 20)' || die "Node.js 20 or newer is needed, this is $(node --version)"
+    node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || die "Node.js 20 or newer is needed, this is $(node --version)"
 }
 
 # Each component by a command of its own, the same that `spin build` runs.
