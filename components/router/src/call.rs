@@ -3,11 +3,13 @@
 
 use crate::host::Arrival;
 use crate::pools;
+use crate::upstream::Outcome;
 use gateway_config::RouterConfig;
 use http::HeaderMap;
 use openai_types::ChatRequest;
-use relay::Options;
+use relay::{Heard, Options};
 use routing::{Target, Wish};
+use std::cell::{Cell, RefCell};
 
 /// The request.
 pub struct Call {
@@ -31,6 +33,14 @@ pub struct Call {
     pub completion_tokens: u64,
     /// How its stream is handed on.
     pub options: Options,
+    /// How long the head of its stream waits for the answer to begin, in ms; 0 for as long as it takes.
+    pub promise_ms: u64,
+    /// Whether its whole answer is asked for as a stream, and put together here.
+    pub is_gathered: Cell<bool>,
+    /// What is heard of the upstream that is being opened.
+    pub heard: Heard,
+    /// What came of the asking, where that was dropped halfway.
+    pub left: RefCell<Option<Outcome>>,
     /// Its clock.
     pub arrival: Arrival,
 }
@@ -45,6 +55,16 @@ impl Call {
     pub fn first_upstream_model(&self) -> Option<&'static str> {
         let deployments = &self.target()?.pool.model.deployments;
         deployments.iter().find(|deployment| deployment.weight > 0)?.model.as_deref()
+    }
+
+    /// Whether upstreams are asked for a stream.
+    pub fn is_streamed(&self) -> bool {
+        self.chat.stream || self.is_gathered.get()
+    }
+
+    /// How it came to its model, while nothing is known of the deployment.
+    pub fn decision(&self) -> String {
+        routing::explain_decision(self.route, &self.model)
     }
 
     /// What of it matters for where it goes.

@@ -91,6 +91,21 @@ impl Ledger {
         self.asked(&call.model, call.chat.stream, call.chat.body());
     }
 
+    /// Notes how it came to its model, where no deployment was needed.
+    pub fn decided(&mut self, call: &Call, decision: String) {
+        self.record.pool.clone_from(&call.model);
+        self.record.route = decision;
+    }
+
+    /// Notes what was left of an asking that was dropped halfway; what its last attempt had taken by then.
+    pub fn left(&mut self, call: &Call) -> Spent {
+        if let Some(left) = call.left.take() {
+            self.answered_by(&left);
+        }
+        let spent = call.heard.spent();
+        if spent.is_something() { Spent::from(spent) } else { Spent::Nothing }
+    }
+
     /// Notes who answered, or was asked last, how that was decided, and what was spent on attempts that gave no answer.
     pub fn answered_by(&mut self, outcome: &upstream::Outcome) {
         self.record.deployment = outcome.deployment.map(|d| d.label.clone()).unwrap_or_default();

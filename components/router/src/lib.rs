@@ -17,6 +17,7 @@ mod reply;
 mod side;
 mod stream;
 mod upstream;
+mod whole;
 
 use error::Cause;
 use http::Method;

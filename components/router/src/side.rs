@@ -10,7 +10,7 @@ use contracts::Outcome;
 use gateway_config::Consumer;
 use openai_types::Answer;
 use relay::{ClientGone, End, NoResume, Sink};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -41,6 +41,10 @@ pub fn mirror(call: &Rc<Call>, consumer: &'static Consumer, pool: &'static str) 
             beat: relay::Beat { keepalive_ms: 0, probe_ms: 0 },
             ..call.options
         },
+        promise_ms: 0,
+        is_gathered: Cell::new(false),
+        heard: relay::Heard::default(),
+        left: RefCell::default(),
         arrival: call.arrival.copied(),
     };
     host::spawn(async move {

@@ -4,7 +4,7 @@ use crate::after;
 use crate::attempt::{Given, Stream};
 use crate::call::Call;
 use crate::error::{Cause, stream_error};
-use crate::host::BodyWriter;
+use crate::host::{self, BodyWriter};
 use crate::ledger::{Ledger, Spent};
 use crate::reply::Reply;
 use crate::upstream::{self, Elsewhere};
@@ -92,10 +92,23 @@ impl Resume for Teller {
         {
             return None;
         }
-        let Asked::Answering(mut elsewhere) = self.asked.replace(Asked::Waiting) else { return None };
-        let resumed = elsewhere.resume(failure, spoken).await;
-        self.asked.replace(Asked::Answering(elsewhere));
-        resumed
+        let Asked::Answering(elsewhere) = self.asked.replace(Asked::Waiting) else { return None };
+        let mut lent = Lent { elsewhere: Some(elsewhere), to: &self.asked };
+        lent.elsewhere.as_mut()?.resume(failure, spoken).await
+    }
+}
+
+/// Taken out for a resumption, and put back even if that is dropped halfway: the books need it.
+struct Lent<'a> {
+    elsewhere: Option<Elsewhere>,
+    to: &'a RefCell<Asked>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(elsewhere) = self.elsewhere.take() {
+            self.to.replace(Asked::Answering(elsewhere));
+        }
     }
 }
 
@@ -122,16 +135,16 @@ async fn fill(
                 Asked::Waiting | Asked::Answering(_) => broken_off(failure),
             };
             // If the client has left as well, there is nobody to tell.
-            let _told = writer.send(event).await;
+            let _told = host::within(host::client_within(), writer.send(event)).await;
             (outcome, code)
         }
     };
     // A body that nobody reads is dropped, not ended.
     if report.end != End::ClientGone {
-        writer.end().await;
+        let _ended = host::within(host::client_within(), writer.end()).await;
     }
     ledger.first_content_at(report.first_content_at_ms);
-    let spent = spent(&report);
+    let mut spent = spent(&report);
     let cache_key = match asked {
         Asked::Answering(mut elsewhere) => {
             // All parts but the last broke off.
@@ -146,7 +159,10 @@ async fn fill(
             ledger.answered_by(&outcome);
             None
         }
-        Asked::Waiting => None,
+        Asked::Waiting => {
+            spent = ledger.left(&call);
+            None
+        }
     };
     ledger.close(200, outcome, &code, spent);
     if let (Some(key), Some(kept)) = (cache_key, report.kept) {

@@ -6,7 +6,7 @@ use crate::error::UpstreamFailed;
 use crate::host;
 use crate::pools::{self, Flight};
 use gateway_config::{Deployment, Settings};
-use relay::{Failure, Joint, Resume, Resumed, Spent, Spoken};
+use relay::{Failure, Resume, Resumed, Spent, Spoken};
 use routing::{Attempt, LastWord, Past, Plan, Step};
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use std::time::Duration;
 pub struct Outcome {
     /// The deployment that gave this, or the last one tried.
     pub deployment: Option<&'static Deployment>,
+    /// The deployment that is being asked now.
+    pub asked: Option<&'static Deployment>,
     /// The model that it answered for: another one after a fallback.
     pub model: String,
     /// Attempts made.
@@ -33,31 +35,62 @@ pub struct Outcome {
 
 /// Asks until a deployment answers or the plan gives up; then the failure that tells the client most counts.
 pub async fn ask(call: Rc<Call>) -> Outcome {
-    let mut outcome = Outcome {
-        deployment: None,
-        model: call.model.clone(),
-        attempts: 0,
-        explanation: String::new(),
-        wasted: Vec::new(),
-        given: Given::Nothing(UpstreamFailed::NoneLeft { retry_after_s: None }),
-        flight: None,
-        past: Past::default(),
-    };
+    let mut outcome = Outcome::none_yet(&call);
     let Some(target) = call.target() else { return outcome };
     let mut plan = Plan::new(pools::fleet(call.config), target, call.wish(), host::epoch_ms());
-    let answered = pursue(&call, &mut plan, &mut outcome, async |attempt, settings| {
+    let mut asking = Asking { call: &call, plan: &mut plan, outcome: &mut outcome, is_over: false };
+    let answered = pursue(&call, asking.plan, asking.outcome, async |attempt, settings| {
         attempt::ask(&call, attempt, settings).await
     });
     if let Some((given, flight)) = answered.await {
-        outcome.given = given;
-        outcome.flight = Some(flight);
+        asking.outcome.given = given;
+        asking.outcome.flight = Some(flight);
     }
-    outcome.attempts = plan.attempts();
-    plan.target().name.clone_into(&mut outcome.model);
-    outcome.explanation =
-        pools::view(call.config, |view| routing::explain(&plan, call.route, outcome.deployment, view));
+    asking.is_over = true;
+    drop(asking);
     outcome.past = plan.into_past();
     outcome
+}
+
+impl Outcome {
+    fn none_yet(call: &Call) -> Self {
+        Outcome {
+            deployment: None,
+            asked: None,
+            model: call.model.clone(),
+            attempts: 0,
+            explanation: String::new(),
+            wasted: Vec::new(),
+            given: Given::Nothing(UpstreamFailed::NoneLeft { retry_after_s: None }),
+            flight: None,
+            past: Past::default(),
+        }
+    }
+}
+
+/// An asking under way. One that is dropped halfway, because its client has left, leaves to the books ([`Call::left`])
+/// whom it had asked and what that had cost.
+struct Asking<'a, 'n> {
+    call: &'a Call,
+    plan: &'a mut Plan<'static, 'n>,
+    outcome: &'a mut Outcome,
+    is_over: bool,
+}
+
+impl Drop for Asking<'_, '_> {
+    fn drop(&mut self) {
+        let Asking { call, plan, outcome, is_over } = self;
+        if !*is_over {
+            outcome.deployment = outcome.asked.or(outcome.deployment);
+        }
+        outcome.attempts = plan.attempts();
+        plan.target().name.clone_into(&mut outcome.model);
+        outcome.explanation =
+            pools::view(call.config, |view| routing::explain(plan, call.route, outcome.deployment, view));
+        if !*is_over {
+            call.left.replace(Some(std::mem::replace(outcome, Outcome::none_yet(call))));
+        }
+    }
 }
 
 /// Drives a plan until an attempt gives something; notes in `outcome` who was asked, and the failure that tells most.
@@ -93,9 +126,12 @@ async fn pursue<T>(
                 continue;
             }
         }
+        outcome.attempts = plan.attempts();
+        outcome.asked = Some(deployment);
         let flight = Flight::begin(id, call.wish().tokens());
         let asked_ms = call.arrival.elapsed_ms();
         let came = try_it(&attempt, settings).await;
+        outcome.asked = None;
         pools::answered_after(id, call.arrival.elapsed_ms().saturating_sub(asked_ms));
         match came {
             Ok(given) => {
@@ -178,9 +214,9 @@ impl Resume for Elsewhere {
         self.outcome.attempts = plan.attempts();
         plan.target().name.clone_into(&mut self.outcome.model);
         self.outcome.past = plan.into_past();
-        let ((source, is_told), flight) = went_on?;
+        let (resumed, flight) = went_on?;
         self.outcome.flight = Some(flight);
         self.parts.extend(self.outcome.deployment);
-        Some(Resumed { source, joint: if is_told { Joint::Append } else { Joint::Cut } })
+        Some(resumed)
     }
 }
