@@ -82,6 +82,11 @@ mid_stream = "continue"
 deployments = [{ backend = "a", model = "mock-a+tokens=20+cut=5" }, { backend = "b", model = "mock-b+tokens=20", priority = 1, prefill = "marked_message" }]
 
 [[models]]
+name = "echoing"
+mid_stream = "continue"
+deployments = [{ backend = "a", model = "mock-a+tokens=20+cut=5" }, { backend = "b", model = "mock-b+tokens=20+prefill=echo+split=5", priority = 1, prefill = "marked_message" }]
+
+[[models]]
 name = "continue_final_message"
 mid_stream = "continue"
 deployments = [{ backend = "a", model = "mock-a+tokens=20+cut=5" }, { backend = "b", model = "mock-b+tokens=20", priority = 1, prefill = "continue_final_message" }]
@@ -134,6 +139,24 @@ timeouts = { total_ms = 800 }
 deployments = [{ backend = "a", model = "mock-a+silence" }, { backend = "b", model = "mock-b+silence", priority = 1 }]
 
 [[models]]
+name = "held-and-slow"
+buffer = true
+keepalive_ms = 200
+deployments = [{ backend = "a", model = "mock-a+gap=10ms+tokens=60+cut=40" }, { backend = "b", model = "mock-b+gap=50ms+tokens=200", priority = 1 }]
+
+[[models]]
+name = "slowly-gone-on-with"
+mid_stream = "continue"
+deployments = [{ backend = "a", model = "mock-a+tokens=20+cut=5" }, { backend = "b", model = "mock-b+slow=20s", priority = 1 }]
+
+[[models]]
+name = "too-long-held"
+buffer = true
+keepalive_ms = 200
+timeouts = { total_ms = 1_000 }
+deployments = [{ backend = "a", model = "mock-a+gap=50ms+tokens=200" }]
+
+[[models]]
 name = "quiet-at-first"
 deployments = [{ backend = "a", model = "mock-a+ttft=30s" }]
 keepalive_ms = 100
@@ -181,6 +204,22 @@ def test_a_deployment_that_can_be_told_where_its_answer_begins_goes_on_from_ther
     record = gateway.record_of(answer.response)
     assert (record["attempts"], record["completion_tokens"]) == (2, 15)
     assert [used["completion_tokens"] for used in record["retried_usage"]] == [estimated(whole[:20])]
+
+
+def test_a_prefix_that_is_said_again_is_cut_off(gateway, unique):
+    answer = streamed(gateway, "echoing", unique)
+    whole = told(gateway, "mock+tokens=20", unique)
+    assert answer.is_whole and answer.text == whole
+    begun = gateway.received(unique)[1]["body"]["messages"][-1]
+    assert begun == {"role": "assistant", "content": whole[:20], "prefix": True}
+    assert gateway.record_of(answer.response)["completion_tokens"] == 20, "as it is billed"
+
+
+@pytest.mark.parametrize(("model", "bound"), [("last_message", 7), ("restarted", 12)])
+def test_an_answer_that_is_gone_on_with_keeps_to_the_clients_bound(gateway, unique, model, bound):
+    answer = streamed(gateway, model, unique, max_tokens=12)
+    assert answer.is_whole and answer.text == told(gateway, "mock+tokens=20", unique, max_tokens=12)
+    assert [entry["body"]["max_tokens"] for entry in gateway.received(unique)[:2]] == [12, bound], "five were said"
 
 
 def test_an_answer_may_break_off_more_than_once(gateway, unique):
@@ -304,6 +343,48 @@ def test_a_whole_answer_is_waited_for_no_longer_than_the_total_time(gateway, uni
 
 
 # Trap 20: a client that leaves before the first token.
+
+
+def leave(gateway, model, text, seconds):
+    """Reads a stream for so long, then hangs up."""
+    body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": True}
+    with httpx.Client(base_url=gateway.url, headers={"authorization": f"Bearer {KEY}"}) as leaving:
+        with leaving.stream("POST", "/v1/chat/completions", json=body) as response:
+            answer = response.iter_raw()  # kept: dropping it closes the connection
+            received = next(answer)
+            time.sleep(seconds)
+    return response, received
+
+
+def test_what_was_held_for_a_client_that_leaves_is_paid_for_where_it_was_made(gateway, unique):
+    response, received = leave(gateway, "held-and-slow", unique, 1.2)
+    assert received.startswith(b":")
+    record = gateway.record_of(response)
+    assert (record["outcome"], record["attempts"]) == ("client_gone", 2)
+    assert record["deployment"] == "b/mock-b+gap=50ms+tokens=200" and record["pool"] == "held-and-slow"
+    assert 5 < record["completion_tokens"] < 60 and record["estimated"]
+    assert [(u["deployment"][0], u["completion_tokens"]) for u in record["retried_usage"]] == [("a", 40)]
+    assert "skipped=a/mock-a+gap=10ms+tokens=60+cut=40:failed" in record["route"]
+    ended = until("all is closed", lambda: [e["ended"] for e in gateway.received(unique) if e["ended"]][1:])
+    assert ended == ["client_gone"]
+
+
+def test_what_was_said_before_nobody_had_gone_on_yet_is_paid_for_where_it_was_said(gateway, unique):
+    response, received = leave(gateway, "slowly-gone-on-with", unique, 0.3)
+    assert b'"content"' in received
+    record = gateway.record_of(response)
+    assert (record["outcome"], record["deployment"]) == ("client_gone", "a/mock-a+tokens=20+cut=5")
+    assert (record["completion_tokens"], record["attempts"], record.get("retried_usage")) == (5, 2, None)
+    until("all is closed", lambda: [e["ended"] for e in gateway.received(unique)] == ["cut_by_mock", "client_gone"])
+
+
+def test_what_was_held_until_the_total_time_is_paid_for(gateway, unique):
+    answer = streamed(gateway, "too-long-held", unique)
+    assert answer.error["code"] == "upstream_timeout" and 0.9 < answer.lines[-1][0] < 1.7
+    record = gateway.record_of(answer.response)
+    assert (record["outcome"], record["deployment"]) == ("upstream_failed", "a/mock-a+gap=50ms+tokens=200")
+    spent = record["completion_tokens"] + sum(u["completion_tokens"] for u in record.get("retried_usage") or [])
+    assert 5 < spent < 40
 
 
 def test_a_client_that_leaves_a_promised_stream_stops_the_provider_within_a_second(gateway, unique):

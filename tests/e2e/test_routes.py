@@ -286,3 +286,28 @@ def test_what_is_over_a_capacity_goes_to_the_next_priority(gateway, unique):
 )
 def test_the_nearest_region_is_asked(gateway, unique, headers, deployment):
     assert set(deployments(gateway, "everywhere", unique, 5, headers=headers)) == {deployment}
+
+
+def test_a_cached_answer_says_which_route_led_to_it(new_gateway, mock, unique):
+    pools = """
+[[models]]
+name = "plain"
+deployments = [{ backend = "a", model = "mock-plain" }]
+
+[[models]]
+name = "staging"
+deployments = [{ backend = "b", model = "mock-staging" }]
+
+[[routes]]
+name = "canary"
+headers = { x-stage = "canary" }
+to = "staging"
+"""
+    gateway = new_gateway(document=document(mock, pools))
+    for headers, decision in [({"x-stage": "canary"}, "route=canary;model=staging"), (None, None)]:
+        first = gateway.chat("plain", unique, headers=headers)
+        assert first.headers["x-tollgate-cache"] == "miss" and first.headers["x-tollgate-route"].startswith(decision or "model=plain")
+        hit = until("it is cached", lambda: (r := gateway.chat("plain", unique, headers=headers)).headers["x-tollgate-cache"] == "exact" and r)
+        assert hit.headers.get("x-tollgate-route") == decision
+        record = gateway.record_of(hit)
+        assert (record.get("route") or None, record.get("pool") or None) == (decision, "staging" if decision else None)

@@ -70,6 +70,11 @@ def test_tool_calls_stream_whole(gateway, unique):
     calls = [c for e in events(text)[:-1] for ch in e["choices"] for c in ch["delta"].get("tool_calls") or []]
     assert calls[0]["function"]["name"] == "get_weather"
     assert json.loads("".join(c["function"].get("arguments", "") for c in calls))
+    [entry] = gateway.received(unique)
+    assert entry["body"]["tools"] == tools and entry["ended"] == "completed"
+    whole = "".join(c["function"].get("arguments", "") for e in events(direct(gateway, "mock+tool", unique, tools=tools))[:-1]
+        for ch in e["choices"] for c in ch["delta"].get("tool_calls") or [])
+    assert "".join(c["function"].get("arguments", "") for c in calls) == whole
 
 
 @pytest.mark.parametrize(
@@ -131,6 +136,20 @@ def test_a_done_that_never_comes_is_not_waited_for(gateway, unique):
     response, text = gateway.stream("mock+linger", unique)
     assert events(text)[-1] == "[DONE]" and time.monotonic() - began < 4
     assert gateway.record_of(response)["outcome"] == "completed"
+    assert left_within(gateway, unique, 2)["ended"] == "client_gone", "the provider is let go"
+    assert len(gateway.received(unique)) == 1, "and not asked again"
+
+
+def test_a_malformed_event_ends_its_stream_and_nothing_else(gateway, unique):
+    # It goes on correctly after the malformed event, for half a minute: nobody listens.
+    _, text = gateway.stream("mock+malformed=3+gap=100ms+tokens=300", unique)
+    assert events(text)[-1]["error"]["code"] == "upstream_bad_reply" and "[DONE]" not in text
+    entry = left_within(gateway, unique, 2)
+    assert entry["ended"] == "client_gone" and entry["chunks"] < 10
+    assert len(gateway.received(unique)) == 1
+    assert gateway.http.get("/health").status_code == 200
+    after, text = gateway.stream("mock", unique + " again")
+    assert after.status_code == 200 and events(text)[-1] == "[DONE]"
 
 
 def test_usage_that_the_provider_does_not_give_is_estimated_and_marked(gateway, unique):

@@ -37,12 +37,27 @@ FAULTS = {
     "held": ("+cut=23", "buffer"),
     "cut-alone": ("+cut=19", "error"),
     "differs": ("+cut=21", "differs"),
+    "told-to-wait": ("+status=429+retry-after=1", "continue"),
+    "runaway": ("+runaway", "error"),
+    "gzip": ("+gzip", "continue"),
+    "odd-frames": ("+crlf+split=7+comments", "continue"),
+}
+# Whole answers, whose provider is asked for a stream or not: see `cancel_whole`.
+WHOLE_CALLS = {
+    "whole": ("", False),
+    "whole-truncated": ("+truncated-json", False),
+    "whole-gzip": ("+gzip", False),
+    "gathered": ("", True),
+    "gathered-cut": ("+cut=11", True),
+    "gathered-odd": ("+crlf+split=7+gzip", True),
 }
 # Those whose answers are always whole.
 WHOLE = {name for name, (_, kind) in FAULTS.items() if kind in ("continue", "buffer")}
-# How a client may leave: after so many bytes.
-LEAVES = [None] * 9 + [600]
+# How a client may leave: after so many bytes of its answer, or so many seconds after its request.
+LEAVES = [None] * 18 + ["600 bytes", "0.1 s"]
 STREAM_WITHIN_S = 30
+# What the host's memory may grow by from the second quarter of the time to the last, beyond a fifth: less is noise.
+SLACK_BYTES = 20 * 1024 * 1024
 
 
 def document(mock_url):
@@ -76,6 +91,20 @@ model = "{WELL.replace("mock-well", "mock-" + name)}{fault}"
             text += f'[[models.deployments]]\nbackend = "mock"\nmodel = "{other}"\npriority = 1\n'
         else:
             text += "[models.retries]\nmax_attempts = 1\n"
+    text = text.replace('name = "runaway"\n', 'name = "runaway"\nresponse_bytes = 40_000\n')
+    for name, (fault, is_gathered) in WHOLE_CALLS.items():
+        text += f"""
+[[models]]
+name = "{name}"
+cancel_whole = {"true" if is_gathered else "false"}
+[[models.deployments]]
+backend = "mock"
+model = "{WELL.replace("mock-well", "mock-" + name)}{fault}"
+[[models.deployments]]
+backend = "mock"
+model = "{WELL}"
+priority = 1
+"""
     text += f"""
 [[models]]
 name = "guarded"
@@ -110,10 +139,11 @@ stdout = false
     return text
 
 
-async def stream(url, model, prompt, leaves_after):
-    """What became of one stream: `whole`, `error`, `left`, or what went wrong; and its text."""
+async def ask(url, model, prompt, leaves):
+    """What became of one request: `whole`, `error`, `left`, or what went wrong; and its text."""
+    is_stream = model not in WHOLE_CALLS
     body = json.dumps(
-        {"model": model, "messages": [{"role": "user", "content": prompt}], "stream": True, "max_tokens": 64}
+        {"model": model, "messages": [{"role": "user", "content": prompt}], "stream": is_stream, "max_tokens": 64}
     ).encode()
     address = urlsplit(url)
     head = (
@@ -125,15 +155,21 @@ async def stream(url, model, prompt, leaves_after):
             reader, writer = await asyncio.open_connection(address.hostname, address.port)
             try:
                 writer.write(head.encode() + body)
-                status = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1]
-                if status != b"200":
-                    return f"status {status.decode()}", ""
+                if leaves == "0.1 s":
+                    await asyncio.sleep(0.1)
+                    return "left", ""
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                if (status := head.split(" ", 2)[1]) != "200":
+                    return f"status {status}", ""
                 received = b""
-                while size := int(await reader.readuntil(b"\r\n"), 16):
-                    received += (await reader.readexactly(size + 2))[:-2]
-                    if leaves_after and len(received) > leaves_after:
-                        return "left", ""
-                return read(received)
+                if "content-length: " in head:
+                    received = await reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0]))
+                else:
+                    while size := int(await reader.readuntil(b"\r\n"), 16):
+                        received += (await reader.readexactly(size + 2))[:-2]
+                        if leaves == "600 bytes" and len(received) > 600:
+                            return "left", ""
+                return read(received) if is_stream else read_whole(received)
             finally:
                 writer.close()
     except TimeoutError:
@@ -142,10 +178,17 @@ async def stream(url, model, prompt, leaves_after):
         return f"broke off: {type(error).__name__}", ""
 
 
+def read_whole(received):
+    """The outcome and the text of a whole answer's bytes."""
+    choice = json.loads(received)["choices"][0]
+    return "whole" if choice["finish_reason"] == "stop" else "no end", choice["message"]["content"]
+
+
 def read(received):
     """The outcome and the text of a stream's bytes."""
     text, outcome = "", "no end"
-    for event in received.decode().split("\n\n"):
+    for event in received.decode().replace("\r\n", "\n").split("\n\n"):
+        event = "\n".join(line for line in event.split("\n") if not line.startswith(":"))
         data = event.removeprefix("data: ")
         if not event.startswith("data: "):
             continue
@@ -171,11 +214,11 @@ class Soak:
         self.wrong = []
 
     async def worker(self, until):
-        models = [*FAULTS, "guarded"]
+        models = [*FAULTS, *WHOLE_CALLS, "guarded"]
         while time.monotonic() < until:
             model, prompt = self.random.choice(models), self.random.choice(PROMPTS)
-            leaves_after = self.random.choice(LEAVES)
-            outcome, text = await stream(self.gateway.url, model, prompt, leaves_after)
+            leaves = self.random.choice(LEAVES)
+            outcome, text = await ask(self.gateway.url, model, prompt, leaves)
             self.outcomes[model, outcome] += 1
             if problem := self.problem(model, prompt, outcome, text):
                 self.wrong.append(f"{model}: {outcome}: {problem}: {text!r}")
@@ -189,6 +232,8 @@ class Soak:
         if outcome == "error":
             if model in WHOLE or model == "guarded":
                 return "an error although another deployment is well"
+            if model == "runaway":
+                return None if text.startswith(expected) else "not the text again and again"
             return None if expected.startswith(text) and text != expected else "not a beginning of the text"
         return "must not happen"
 
@@ -213,13 +258,15 @@ def expected_texts(mock_url):
 
 
 async def watched(soak, seconds, streams):
-    """Runs the workers; returns the host's memory after a quarter of the time and at the end."""
-    until = time.monotonic() + seconds
-    workers = [asyncio.create_task(soak.worker(until)) for _ in range(streams)]
-    await asyncio.sleep(seconds / 4)
-    early = rss_bytes(soak.gateway.server.process.pid)
+    """Runs the workers; returns the most memory that the host had in the second and in the last quarter of the time."""
+    began = time.monotonic()
+    workers = [asyncio.create_task(soak.worker(began + seconds)) for _ in range(streams)]
+    peaks = [0, 0, 0, 0]
+    while (quarter := int((time.monotonic() - began) / seconds * 4)) < 4:
+        peaks[quarter] = max(peaks[quarter], rss_bytes(soak.gateway.server.process.pid))
+        await asyncio.sleep(0.25)
     await asyncio.gather(*workers)
-    return early, rss_bytes(soak.gateway.server.process.pid)
+    return peaks[1], peaks[3]
 
 
 def run(folder, mock, seconds, streams, seed=1):
@@ -236,6 +283,7 @@ def run(folder, mock, seconds, streams, seed=1):
         totals = settled(gateway, asked)
         stats = httpx.get(f"{mock.url}/mock/stats").json()
         assert stats["open_streams"] == 0, f"{stats}: upstreams stay open"
+        assert late < early * 1.2 + SLACK_BYTES, f"memory grew from {early} to {late} bytes"
         return soak.outcomes, {"asked": asked, "rss_early": early, "rss_late": late, **totals}
     finally:
         gateway.stop()

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use gateway_config::{Deployment, Settings};
 use http::{HeaderMap, HeaderValue, Method, header};
 use openai_types::{Answer, Prefill, ReportedError};
-use relay::{Decoded, Late, Limits, Opened, Options, SourceFailed, Spent, Spoken};
+use relay::{Decoded, Joint, Late, Limits, Opened, Options, Resumed, SourceFailed, Spent, Spoken};
 use routing::{Attempt, Failure, NoAnswer};
 use std::time::Duration;
 
@@ -47,37 +47,119 @@ enum Head {
 
 /// Asks a deployment for the whole request.
 pub async fn ask(call: &Call, attempt: &Attempt<'_, '_>, settings: &Settings) -> Result<Given, Box<Failed>> {
-    let body = call.chat.upstream_body(Some(attempt.upstream_model));
-    let asked_ms = call.arrival.elapsed_ms();
-    let total = Duration::from_millis(attempt.timeouts.total_ms);
-    if call.chat.stream {
-        // `open` keeps its own time.
-        let head = send(call, attempt, settings, body).await?;
-        return begun(call, attempt, settings, asked_ms, head).await;
+    if call.is_streamed() {
+        return ask_for_stream(call, attempt, settings).await;
     }
+    let body = call.chat.upstream_body(Some(attempt.upstream_model));
+    let max_bytes = limits(call, attempt, settings).max_stream_bytes;
     let whole = async {
         match send(call, attempt, settings, body).await? {
-            Head::Whole { headers, incoming } => read_whole(call, settings, headers, incoming).await,
+            Head::Whole { headers, incoming } => read_whole(settings, headers, incoming, max_bytes).await,
             Head::Stream { .. } => Err(bad("an event stream, though none was asked for")),
         }
     };
-    host::within(total, whole).await.unwrap_or_else(|| Err(nothing(UpstreamFailed::Timeout)))
+    in_time(attempt.timeouts.total_ms, whole).await
 }
 
-/// Asks a deployment to go on with what the client has got so far; the stream is handed on unread. The flag says whether
-/// it was told where to begin.
+/// Waits until a stream has begun to answer; one that is gathered, until it is whole.
+async fn ask_for_stream(
+    call: &Call,
+    attempt: &Attempt<'_, '_>,
+    settings: &Settings,
+) -> Result<Given, Box<Failed>> {
+    let body = call.chat.upstream_body_of_stream(Some(attempt.upstream_model));
+    let limits = limits(call, attempt, settings);
+    let asked_ms = call.arrival.elapsed_ms();
+    // The first token cannot come before the head.
+    let head = in_time(limits.first_token_ms, send(call, attempt, settings, body)).await?;
+    let (headers, source) = match head {
+        Head::Stream { headers, source } => (headers, source),
+        Head::Whole { headers, incoming } => {
+            let took_ms = call.arrival.elapsed_ms().saturating_sub(asked_ms);
+            let left_ms = attempt.timeouts.total_ms.saturating_sub(took_ms);
+            // An error, perhaps: then it says more than we could.
+            let whole =
+                in_time(left_ms, read_whole(settings, headers, incoming, limits.max_stream_bytes)).await?;
+            return if call.is_gathered.get() {
+                Ok(whole)
+            } else {
+                Err(bad("not an event stream, though one was asked for"))
+            };
+        }
+    };
+    let options = Options { limits, ..call.options };
+    match relay::open(source, asked_ms, &options, &call.arrival, &call.heard).await {
+        Ok(opened) if call.is_gathered.get() => gathered(call, attempt, headers, opened),
+        Ok(opened) => Ok(Given::Stream { headers, source: Box::new(opened) }),
+        Err(unopened) => {
+            let mut failed = not_opened(unopened.failure, settings, headers);
+            failed.spent = unopened.spent;
+            Err(failed)
+        }
+    }
+}
+
+/// What this deployment's answer may take: by its own model, which after a fallback is not the one that was asked for.
+fn limits(call: &Call, attempt: &Attempt<'_, '_>, settings: &Settings) -> Limits {
+    Limits {
+        first_token_ms: attempt.timeouts.first_token_ms,
+        idle_ms: attempt.timeouts.idle_ms,
+        max_stream_bytes: settings.response_bytes.unwrap_or(call.config.bounds.response_bytes),
+        ..call.options.limits
+    }
+}
+
+async fn in_time<T>(ms: u64, work: impl Future<Output = Result<T, Box<Failed>>>) -> Result<T, Box<Failed>> {
+    let done = host::within(Duration::from_millis(ms), work).await;
+    done.unwrap_or_else(|| Err(nothing(UpstreamFailed::Timeout)))
+}
+
+/// Makes the whole answer of a whole stream. Where that cannot be done, this request is not asked for as a stream again.
+fn gathered(
+    call: &Call,
+    attempt: &Attempt<'_, '_>,
+    mut headers: HeaderMap,
+    opened: Opened<Stream>,
+) -> Result<Given, Box<Failed>> {
+    let Some((stream, spent)) = opened.into_whole() else { return Err(bad("a stream without an end")) };
+    match cache_policy::assemble(&stream) {
+        Ok(body) => {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            Ok(Given::Whole { headers, body })
+        }
+        Err(why) => {
+            let label = &attempt.choice.deployment.label;
+            host::log(&format!("{label}: `cancel_whole` cannot make a whole answer of its stream: {why}"));
+            call.is_gathered.set(false);
+            let mut failed = bad("a stream that cannot be put together");
+            failed.spent = spent;
+            Err(failed)
+        }
+    }
+}
+
+/// Asks a deployment to go on with what the client has got so far; the stream is handed on unread.
 pub async fn go_on(
     call: &Call,
     attempt: &Attempt<'_, '_>,
     settings: &Settings,
     spoken: &Spoken,
-) -> Result<(Stream, bool), Box<Failed>> {
+) -> Result<Resumed<Stream>, Box<Failed>> {
     let body = call.chat.upstream_body(Some(attempt.upstream_model));
     let style = attempt.choice.deployment.prefill.map(prefill);
-    let told = style.zip(spoken.prefill()).and_then(|(style, text)| style.apply(&body, text));
-    let is_told = told.is_some();
-    match send(call, attempt, settings, told.unwrap_or(body)).await? {
-        Head::Stream { source, .. } => Ok((source, is_told)),
+    // About four bytes a token, as everywhere where nobody has counted.
+    let said_tokens = u64::try_from(spoken.text_bytes().div_ceil(4)).unwrap_or(u64::MAX);
+    let told = style.zip(spoken.prefill()).and_then(|(style, text)| {
+        let body = style.apply(&body, text, said_tokens)?;
+        // Of those that take a marked message some say it again, and their manuals do not tell.
+        let may_echo = style == Prefill::MarkedMessage;
+        Some((body, if may_echo { Joint::AppendUnlessEchoed } else { Joint::Append }))
+    });
+    let (body, joint) = told.unwrap_or((body, Joint::Cut));
+    let limits = limits(call, attempt, settings);
+    let asked_ms = call.arrival.elapsed_ms();
+    match in_time(limits.first_token_ms, send(call, attempt, settings, body)).await? {
+        Head::Stream { source, .. } => Ok(Resumed { source, joint, asked_ms, limits }),
         Head::Whole { .. } => Err(bad("not an event stream, though one was asked for")),
     }
 }
@@ -155,54 +237,24 @@ async fn refused(status: u16, headers: HeaderMap, incoming: Incoming, settings: 
     Box::new(Failed { failure, given, spent: Spent::default() })
 }
 
-/// Waits until a stream has begun to answer.
-async fn begun(
-    call: &Call,
-    attempt: &Attempt<'_, '_>,
-    settings: &Settings,
-    asked_ms: u64,
-    head: Head,
-) -> Result<Given, Box<Failed>> {
-    let (headers, source) = match head {
-        Head::Stream { headers, source } => (headers, source),
-        Head::Whole { headers, incoming } => {
-            // An error, perhaps: then it says more than we could.
-            return match read_whole(call, settings, headers, incoming).await {
-                Ok(_) => Err(bad("not an event stream, though one was asked for")),
-                Err(failed) => Err(failed),
-            };
-        }
-    };
-    let limits = Limits {
-        first_token_ms: attempt.timeouts.first_token_ms,
-        idle_ms: attempt.timeouts.idle_ms,
-        ..call.options.limits
-    };
-    let options = Options { limits, ..call.options };
-    match relay::open(source, asked_ms, &options, &call.arrival).await {
-        Ok(opened) => Ok(Given::Stream { headers, source: Box::new(opened) }),
-        Err(unopened) => {
-            let mut failed = not_opened(unopened.failure, settings, headers);
-            failed.spent = unopened.spent;
-            Err(failed)
-        }
-    }
-}
-
 async fn read_whole(
-    call: &Call,
     settings: &Settings,
     headers: HeaderMap,
     incoming: Incoming,
+    max_bytes: usize,
 ) -> Result<Given, Box<Failed>> {
-    let body = incoming.read_whole(call.options.limits.max_stream_bytes).await.map_err(nothing)?;
-    match Answer::parse(&body) {
-        Ok(answer) if answer.has_choices() && !answer.is_error() => Ok(Given::Whole { headers, body }),
-        _ => Err(match ReportedError::parse(&body) {
-            Some(error) => reported(error, settings, headers),
-            None => bad("not a chat completion"),
-        }),
-    }
+    let body = incoming.read_whole(max_bytes).await.map_err(nothing)?;
+    let spent = match Answer::parse(&body) {
+        Ok(answer) if answer.is_whole() => return Ok(Given::Whole { headers, body }),
+        Ok(answer) => Spent { usage: answer.usage(), generated: answer.generated() },
+        Err(_) => Spent::default(),
+    };
+    let mut failed = match ReportedError::parse(&body) {
+        Some(error) => reported(error, settings, headers),
+        None => bad("not a chat completion"),
+    };
+    failed.spent = spent;
+    Err(failed)
 }
 
 /// A provider's error with a success status: with the status that it means.

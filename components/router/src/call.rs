@@ -7,8 +7,9 @@ use crate::story::Story;
 use gateway_config::RouterConfig;
 use http::HeaderMap;
 use openai_types::ChatRequest;
-use relay::Options;
+use relay::{Heard, Options};
 use routing::{Target, Wish};
+use std::cell::Cell;
 
 /// The request.
 pub struct Call {
@@ -34,6 +35,12 @@ pub struct Call {
     pub completion_tokens: u64,
     /// How its stream is handed on.
     pub options: Options,
+    /// How long the head of its stream waits for the answer to begin, in ms; 0 for as long as it takes.
+    pub promise_ms: u64,
+    /// Whether its whole answer is asked for as a stream, and put together here.
+    pub is_gathered: Cell<bool>,
+    /// What is heard of the upstream that is being opened.
+    pub heard: Heard,
     /// Its clock.
     pub arrival: Arrival,
     /// Whom it was given to.
@@ -60,6 +67,16 @@ impl Call {
             None if generated > 0 => self.prompt_tokens.saturating_add(generated),
             None => 0,
         }
+    }
+
+    /// Whether upstreams are asked for a stream.
+    pub fn is_streamed(&self) -> bool {
+        self.chat.stream || self.is_gathered.get()
+    }
+
+    /// How it came to its model, while nothing is known of the deployment.
+    pub fn decision(&self) -> String {
+        routing::explain_decision(self.route, &self.model)
     }
 
     /// What of it matters for where it goes.

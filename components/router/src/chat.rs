@@ -1,42 +1,39 @@
 //! `POST /v1/chat/completions`, from the door to the books.
 
-use crate::after;
 use crate::attempt::Given;
 use crate::authorize;
 use crate::call::Call;
 use crate::error::Cause;
-use crate::host::{self, Arrival};
+use crate::host::{self, Arrival, NotCome, Timely};
 use crate::ledger::{Ledger, Spent};
 use crate::peers::{self, Admission, Lookup};
 use crate::reply::{Reply, X_SHOULD_RETRY};
 use crate::story::Story;
 use crate::upstream::{self, Elsewhere};
+use crate::whole::{self, KEEP_BYTES};
 use crate::{pools, side, stream};
+use bounded_body::ReadError;
 use bytes::Bytes;
 use contracts::{CacheOutcome, Outcome, headers};
-use gateway_config::{Consumer, MidStream, RouterConfig};
+use gateway_config::{Consumer, MidStream, RouterConfig, Settings};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use openai_types::ChatRequest;
 use raw_http::Frames;
-use relay::{Beat, ClientGone, Hold, Limits, Options};
+use relay::{Beat, Hold, Limits, Options};
 use routing::{Decision, Facts, Traits};
+use std::cell::Cell;
 use std::rc::Rc;
 
-/// Largest answer that is offered to the cache, in bytes; the cache may have a smaller cap of its own.
-const KEEP_BYTES: usize = 1024 * 1024;
 /// Largest single event of a stream, in bytes.
 const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
 /// Most of a stream that is held back under `buffer`, in bytes; a longer one is handed on from there as it comes.
 const MAX_HELD_BYTES: usize = 4 * 1024 * 1024;
-/// For the client to take one write, in ms: a client that does not keeps the upstream waiting, and is let go.
-const CLIENT_MS: u64 = 60_000;
 /// How often a client is looked for while there is nothing to write, in ms: an upstream is to be closed within a second of
 /// its client's leaving.
 const PROBE_MS: u64 = 500;
 /// Tokens of a completion for which the request sets no maximum, for capacities and the lowest cost: as many as the limiter reserves by
 /// default.
 const COMPLETION_TOKENS: u64 = 1_024;
-const JSON: &str = "application/json";
 /// The limiter's code for what is used up, as it stands in its answer.
 const QUOTA: &[u8] = br#""code":"insufficient_quota""#;
 /// Where the client says that it is; the first that is there counts.
@@ -49,12 +46,17 @@ pub async fn complete(headers: &HeaderMap, body: Frames, arrival: &Arrival) -> R
         Err(cause) => return Err(refuse(Ledger::open(arrival, None), cause)),
     };
     let mut ledger = Ledger::open(arrival, Some(consumer));
+    let body = Timely::new(body, arrival, config.bounds.client_ms);
     let body = match bounded_body::read(body, config.bounds.request_bytes).await {
         Ok(body) => body,
-        Err(bounded_body::ReadError::TooLarge { max_bytes }) => {
-            return Err(refuse(ledger, Cause::RequestTooLarge { max_bytes }));
+        Err(why) => {
+            let cause = match why {
+                ReadError::TooLarge { max_bytes } => Cause::RequestTooLarge { max_bytes },
+                ReadError::Transport(NotCome::Late) => Cause::RequestTimeout,
+                ReadError::Transport(NotCome::Broken) => Cause::RequestCutShort,
+            };
+            return Err(refuse(ledger, cause));
         }
-        Err(bounded_body::ReadError::Transport(_)) => return Err(refuse(ledger, Cause::RequestCutShort)),
     };
     let chat = match ChatRequest::parse(&body) {
         Ok(chat) => chat,
@@ -112,7 +114,14 @@ impl Client<'_> {
         let session = routing::session(target, &facts);
         let region = REGION_HEADERS.into_iter().find_map(header).map(str::to_owned);
         let (asked, model) = (asked.name.to_owned(), target.name.to_owned());
-        let options = self.options(target.pool.model, chat.include_usage);
+        let settings = &target.pool.model.settings;
+        let is_gathered = settings.cancel_whole && !chat.stream && !chat.wants_audio;
+        let mut options = self.options(settings, chat.include_usage);
+        if is_gathered {
+            // Never handed on unfinished, so there is nothing to go on with; `response_bytes` bounds it.
+            options.hold = Hold::UntilWhole { max_bytes: usize::MAX };
+            options.mid_stream = relay::MidStream::Fail;
+        }
         let headers = door::for_upstream(self.headers);
         let arrival = arrival.clone();
         let call = Call {
@@ -127,6 +136,9 @@ impl Client<'_> {
             prompt_tokens,
             completion_tokens,
             options,
+            promise_ms: settings.promise_ms.unwrap_or(settings.keepalive_ms),
+            is_gathered: Cell::new(is_gathered),
+            heard: relay::Heard::default(),
             arrival,
             story: Story::default(),
         };
@@ -164,9 +176,14 @@ impl Client<'_> {
             Lookup::Hit { headers, body, usage } => {
                 ledger.looked_up(CacheOutcome::Exact);
                 set_consumed(&mut limit_headers, self.config, 0);
-                let reply = Reply::whole(200, headers, body).with_headers(limit_headers);
+                let mut reply = Reply::whole(200, headers, body).with_headers(limit_headers);
+                if call.route.is_some() {
+                    let decision = call.decision();
+                    reply.set(HeaderName::from_static(headers::ROUTE), &decision);
+                    ledger.decided(&call, decision);
+                }
                 return Ok(reply.and_then(move |taken| async move {
-                    ledger.close_hit(200, outcome_of(taken), usage);
+                    ledger.close_hit(200, whole::outcome_of(taken), usage);
                 }));
             }
             Lookup::Miss { key } => (CacheOutcome::Miss, Some(key)),
@@ -180,20 +197,27 @@ impl Client<'_> {
         let mut extra = limit_headers;
         extra.extend(host::header(headers::CACHE, cache.as_str()));
         let asking = Box::pin(upstream::ask(call.clone()));
-        let patience_ms = match (call.chat.stream, call.options.beat.keepalive_ms) {
-            (true, 1..) => call.options.beat.keepalive_ms,
-            _ => return Ok(answered(call, asking.await, extra, ledger, cache_key)),
+        let asked = if call.is_gathered.get() {
+            relay::until_heard(asking, &call.heard).await
+        } else if call.chat.stream && call.promise_ms > 0 {
+            relay::within_patience(asking, call.promise_ms, &call.arrival).await
+        } else {
+            Ok(asking.await)
         };
-        match relay::within_patience(asking, patience_ms, &call.arrival).await {
-            Ok(outcome) => Ok(answered(call, outcome, extra, ledger, cache_key)),
-            // From here on the client is told that it is being looked after; who answers is not known yet.
-            Err(asking) => Ok(stream::promised(call, asking, extra, ledger, cache_key)),
-        }
+        let asking = match asked {
+            Ok(outcome) => return Ok(answered(call, outcome, extra, ledger, cache_key)),
+            Err(asking) => asking,
+        };
+        // From here on the client is told that it is being looked after; who answers is not known for certain yet.
+        extra.extend(host::header(headers::ROUTE, &call.decision()));
+        Ok(match call.chat.stream {
+            true => stream::promised(call, asking, extra, ledger, cache_key),
+            false => whole::promised(call, asking, extra, ledger, cache_key),
+        })
     }
 
     /// What a stream may take, and how it is handed on.
-    fn options(&self, model: &gateway_config::Model, include_usage: bool) -> Options {
-        let settings = &model.settings;
+    fn options(&self, settings: &Settings, include_usage: bool) -> Options {
         Options {
             strip_usage: !include_usage,
             keep_bytes: KEEP_BYTES,
@@ -209,7 +233,7 @@ impl Client<'_> {
                 first_token_ms: settings.timeouts.first_token_ms,
                 idle_ms: settings.timeouts.idle_ms,
                 total_ms: settings.timeouts.total_ms,
-                client_ms: CLIENT_MS,
+                client_ms: self.config.bounds.client_ms,
                 max_event_bytes: MAX_EVENT_BYTES,
                 max_stream_bytes: settings.response_bytes.unwrap_or(self.config.bounds.response_bytes),
             },
@@ -280,7 +304,7 @@ fn answered(
         Given::Whole { headers, body } => {
             let spent = Spent::on_whole(&body);
             set_consumed(&mut extra, call.config, ledger.consumed(&spent));
-            whole(ledger, outcome.flight, cache_key, headers, body, spent).with_headers(extra)
+            whole::at_hand(ledger, outcome.flight, cache_key, headers, body, spent).with_headers(extra)
         }
         Given::Stream { headers, source } => {
             let rest = upstream::Outcome { given: Given::Nothing(NOTHING_LEFT), ..outcome };
@@ -317,35 +341,5 @@ const NOTHING_LEFT: crate::error::UpstreamFailed =
 fn set_consumed(headers: &mut HeaderMap, config: &RouterConfig, tokens: u64) {
     if let Some(value) = headers.get_mut(&config.limit_headers.consumed_tokens) {
         *value = tokens.into();
-    }
-}
-
-/// Sends a whole answer, and closes the books when the client has it.
-fn whole(
-    mut ledger: Ledger,
-    flight: Option<pools::Flight>,
-    cache_key: Option<String>,
-    headers: HeaderMap,
-    body: Vec<u8>,
-    spent: Spent,
-) -> Reply {
-    ledger.first_content_at(Some(ledger.elapsed_ms()));
-    // The deployment has done its part, whatever the client does now.
-    if let (Some(mut flight), Spent::Counted(usage)) = (flight, &spent) {
-        flight.used(usage.total());
-    }
-    let kept = cache_key.filter(|_| body.len() <= KEEP_BYTES).map(|key| (key, body.clone()));
-    Reply::whole(200, headers, body).and_then(|taken| async move {
-        ledger.close(200, outcome_of(taken), "", spent);
-        if let Some((key, body)) = kept {
-            after::keep(&key, JSON, &body);
-        }
-    })
-}
-
-fn outcome_of(taken: Result<(), ClientGone>) -> Outcome {
-    match taken {
-        Ok(()) => Outcome::Completed,
-        Err(ClientGone) => Outcome::ClientGone,
     }
 }

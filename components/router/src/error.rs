@@ -27,6 +27,8 @@ pub enum Cause {
     RequestTooLarge { max_bytes: usize },
     /// The client's body ended before its end.
     RequestCutShort,
+    /// The client's body did not come in time.
+    RequestTimeout,
     /// The body is not a request of this API.
     Invalid(ApiError),
     /// No model of this name.
@@ -114,6 +116,9 @@ impl Cause {
                 format!("The request body is larger than {max_bytes} bytes, the most this gateway takes."),
             ),
             Cause::RequestCutShort => ApiError::new(400, "invalid_request", "The request body ended early."),
+            Cause::RequestTimeout => {
+                ApiError::new(408, "request_timeout", "The request body did not come in time.")
+            }
             Cause::Invalid(error) => error.clone(),
             Cause::UnknownModel { model } => ApiError::new(
                 404,

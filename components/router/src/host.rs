@@ -4,8 +4,10 @@
 //! without a channel in between, so a slow client slows the upstream; and whether a body ended well, and whether the
 //! client took it, is seen.
 
+mod inbound;
 mod shared;
 
+pub use inbound::{NotCome, Timely};
 pub use shared::Shared;
 
 use crate::error::{Cause, UpstreamFailed};
@@ -28,9 +30,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use spin_sdk::wasip3::spawn;
 
+static CONFIG: OnceLock<Result<RouterConfig, Problems>> = OnceLock::new();
+
 /// The validated configuration, parsed once per instance; a variable that cannot be read is tried again.
 pub async fn config() -> Result<&'static RouterConfig, Cause> {
-    static CONFIG: OnceLock<Result<RouterConfig, Problems>> = OnceLock::new();
     let config = match CONFIG.get() {
         Some(config) => config,
         None => {
@@ -43,6 +46,12 @@ pub async fn config() -> Result<&'static RouterConfig, Cause> {
         }
     };
     config.as_ref().map_err(Cause::Configuration)
+}
+
+/// How long a client may take over a piece of its answer: by the document, if it is known and has no problems.
+pub fn client_within() -> Duration {
+    let bounds = CONFIG.get().and_then(|config| config.as_ref().ok()).map(|config| config.bounds);
+    Duration::from_millis(bounds.unwrap_or_default().client_ms)
 }
 
 /// A variable of this component. An unreadable one must not pass for an empty one: that would be another document.
@@ -332,13 +341,16 @@ pub fn body() -> (BodyWriter, BodyReader) {
 pub struct BodyWriter(WasiBodyWriter);
 
 impl BodyWriter {
-    /// Writes the whole body and ends it; tells whether the reader took all of it.
-    pub async fn write_whole(mut self, body: Vec<u8>) -> Result<(), ClientGone> {
-        if !body.is_empty() {
-            self.send(body).await?;
-        }
-        self.end().await;
-        Ok(())
+    /// Writes the whole body and ends it; tells whether the reader took all of it in time.
+    pub async fn write_whole(mut self, body: Vec<u8>, limit: Duration) -> Result<(), ClientGone> {
+        let written = async {
+            if !body.is_empty() {
+                self.send(body).await?;
+            }
+            self.end().await;
+            Ok(())
+        };
+        within(limit, written).await.unwrap_or(Err(ClientGone))
     }
 
     /// Ends the body cleanly. Without this call the reader sees a body that broke off.

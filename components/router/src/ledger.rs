@@ -108,24 +108,46 @@ impl Ledger {
         self.asked(&call.model, call.chat.stream, call.chat.body());
     }
 
-    /// Notes who answered, or was asked last, how that was decided, and what was spent on attempts that gave no answer.
-    pub fn answered_by(&mut self, call: &Call, outcome: &upstream::Outcome) {
-        self.record.deployment = outcome.deployment.map(|d| d.label.clone()).unwrap_or_default();
-        self.record.attempts = outcome.attempts;
-        self.record.pool.clone_from(&outcome.model);
-        self.record.route.clone_from(&outcome.explanation);
-        self.wasted(&call.story.so_far());
+    /// Notes how it came to its model, where no deployment was needed.
+    pub fn decided(&mut self, call: &Call, decision: String) {
+        self.record.pool.clone_from(&call.model);
+        self.record.route = decision;
     }
 
-    /// Notes the same of a request whose client left while somebody was being asked.
-    pub fn left_asking(&mut self, call: &Call) {
+    /// Notes who answered, or was asked last, how that was decided, and what was spent on attempts that gave no answer.
+    pub fn answered_by(&mut self, call: &Call, outcome: &upstream::Outcome) {
         let attempts = call.story.so_far();
+        self.record.attempts = outcome.attempts;
+        self.record.route.clone_from(&outcome.explanation);
+        // Whoever spoke last, whoever was asked in vain to go on after that.
+        if let Some(Asked { deployment, pool }) = attempts.answered.last() {
+            self.record.deployment.clone_from(&deployment.label);
+            self.record.pool.clone_from(pool);
+        } else {
+            self.record.deployment = outcome.deployment.map(|d| d.label.clone()).unwrap_or_default();
+            self.record.pool.clone_from(&outcome.model);
+        }
+        self.wasted(&attempts);
+    }
+
+    /// Notes the same of a request that is over while somebody is being asked, and returns what that one had taken by then.
+    /// With `has_left`, the client's leaving is why.
+    pub fn left_asking(&mut self, call: &Call, has_left: bool) -> Spent {
+        let attempts = call.story.so_far();
+        self.decided(call, attempts.explanation.clone());
         self.record.attempts = attempts.made;
-        if let Some(Asked { deployment, pool }) = attempts.answered.last().or(attempts.last.as_ref()) {
+        if let Some(Asked { deployment, pool }) = &attempts.last {
             self.record.deployment.clone_from(&deployment.label);
             self.record.pool.clone_from(pool);
         }
         self.wasted(&attempts);
+        let heard = call.heard.spent();
+        match attempts.under_way {
+            Some(_) if heard.is_something() => Spent::from(heard),
+            // It has got the prompt; what it made of it, nobody hears.
+            Some(_) if has_left => Spent::Generated(Characters::default()),
+            _ => Spent::Nothing,
+        }
     }
 
     fn wasted(&mut self, attempts: &Attempts) {

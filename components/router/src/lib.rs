@@ -18,6 +18,7 @@ mod side;
 mod story;
 mod stream;
 mod upstream;
+mod whole;
 
 use error::Cause;
 use http::Method;

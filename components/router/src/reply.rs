@@ -109,7 +109,7 @@ impl Reply {
             Body::Whole(body, afterwards) => {
                 self.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
                 host::spawn(async move {
-                    let taken = writer.write_whole(body).await;
+                    let taken = writer.write_whole(body, host::client_within()).await;
                     if let Some(work) = afterwards {
                         work(taken).await;
                     }

@@ -42,6 +42,9 @@ pub fn mirror(call: &Rc<Call>, consumer: &'static Consumer, pool: &'static str) 
             beat: relay::Beat { keepalive_ms: 0, probe_ms: 0 },
             ..call.options
         },
+        promise_ms: 0,
+        is_gathered: Cell::new(false),
+        heard: relay::Heard::default(),
         arrival: call.arrival.copied(),
         story: Story::default(),
     };

@@ -31,6 +31,8 @@ pub struct Attempts {
     pub answered: Vec<Asked>,
     /// What those took that failed before they had begun, where it was anything.
     pub wasted: Vec<(Asked, Spent)>,
+    /// How it came to this, where the asking was dropped halfway.
+    pub explanation: String,
 }
 
 impl Story {
@@ -57,6 +59,16 @@ impl Story {
         {
             attempts.wasted.push((asked, spent));
         }
+    }
+
+    /// It was dropped halfway.
+    pub fn explain(&self, explanation: String) {
+        self.0.borrow_mut().explanation = explanation;
+    }
+
+    /// The last one that was asked.
+    pub fn last(&self) -> Option<&'static Deployment> {
+        self.0.borrow().last.as_ref().map(|asked| asked.deployment)
     }
 
     /// All so far.

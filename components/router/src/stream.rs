@@ -4,7 +4,7 @@ use crate::after;
 use crate::attempt::{Given, Stream};
 use crate::call::Call;
 use crate::error::{Cause, stream_error};
-use crate::host::BodyWriter;
+use crate::host::{self, BodyWriter};
 use crate::ledger::{Ledger, Spent};
 use crate::reply::Reply;
 use crate::upstream::{self, Elsewhere};
@@ -92,10 +92,23 @@ impl Resume for Teller {
         {
             return None;
         }
-        let Asked::Answering(mut elsewhere) = self.asked.replace(Asked::Waiting) else { return None };
-        let resumed = elsewhere.resume(failure, spoken).await;
-        self.asked.replace(Asked::Answering(elsewhere));
-        resumed
+        let Asked::Answering(elsewhere) = self.asked.replace(Asked::Waiting) else { return None };
+        let mut lent = Lent { elsewhere: Some(elsewhere), to: &self.asked };
+        lent.elsewhere.as_mut()?.resume(failure, spoken).await
+    }
+}
+
+/// Taken out for a resumption, and put back even if that is dropped halfway: the books need it.
+struct Lent<'a> {
+    elsewhere: Option<Elsewhere>,
+    to: &'a RefCell<Asked>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(elsewhere) = self.elsewhere.take() {
+            self.to.replace(Asked::Answering(elsewhere));
+        }
     }
 }
 
@@ -122,13 +135,13 @@ async fn fill(
                 Asked::Waiting | Asked::Answering(_) => broken_off(failure),
             };
             // If the client has left as well, there is nobody to tell.
-            let _told = writer.send(event).await;
+            let _told = host::within(host::client_within(), writer.send(event)).await;
             (outcome, code)
         }
     };
     // A body that nobody reads is dropped, not ended.
     if report.end != End::ClientGone {
-        writer.end().await;
+        let _ended = host::within(host::client_within(), writer.end()).await;
     }
     ledger.first_content_at(report.first_content_at_ms);
     let mut spent = spent(&report);
@@ -139,6 +152,10 @@ async fn fill(
     }
     let cache_key = match asked {
         Asked::Answering(mut elsewhere) => {
+            // Who was asked to go on and is not waited for any more has got the prompt; what it made of it, nobody hears.
+            if let (Some(asked), End::ClientGone) = (&attempts.under_way, &report.end) {
+                ledger.also_spent(asked, &Spent::Generated(Characters::default()));
+            }
             let failure = match &report.end {
                 End::Failed(failure) => Some(failure),
                 End::Complete | End::ClientGone => None,
@@ -152,15 +169,7 @@ async fn fill(
             None
         }
         Asked::Waiting => {
-            ledger.left_asking(&call);
-            // Who was asked and is not waited for any more has got the prompt; what it made of it, nobody hears.
-            if let (Some(asked), End::ClientGone) = (&attempts.under_way, &report.end) {
-                let prompt = Spent::Generated(Characters::default());
-                match report.spent.is_empty() {
-                    true => spent = prompt,
-                    false => ledger.also_spent(asked, &prompt),
-                }
-            }
+            spent = ledger.left_asking(&call, report.end == End::ClientGone);
             None
         }
     };

@@ -7,7 +7,7 @@ use crate::host;
 use crate::pools::{self, Flight};
 use crate::story::Asked;
 use gateway_config::{Deployment, Settings};
-use relay::{Failure, Joint, Resume, Resumed, Spoken};
+use relay::{Failure, Resume, Resumed, Spoken};
 use routing::{Attempt, LastWord, Past, Plan, Step};
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,30 +32,57 @@ pub struct Outcome {
 
 /// Asks until a deployment answers or the plan gives up; then the failure that tells the client most counts.
 pub async fn ask(call: Rc<Call>) -> Outcome {
-    let mut outcome = Outcome {
-        deployment: None,
-        model: call.model.clone(),
-        attempts: 0,
-        explanation: String::new(),
-        given: Given::Nothing(UpstreamFailed::NoneLeft { retry_after_s: None }),
-        flight: None,
-        past: Past::default(),
-    };
+    let mut outcome = Outcome::none_yet(&call);
     let Some(target) = call.target() else { return outcome };
     let mut plan = Plan::new(pools::fleet(call.config), target, call.wish(), host::epoch_ms());
-    let answered = pursue(&call, &mut plan, &mut outcome, async |attempt, settings| {
+    let mut asking = Asking { call: &call, plan: &mut plan, outcome: &mut outcome, is_over: false };
+    let answered = pursue(&call, asking.plan, asking.outcome, async |attempt, settings| {
         attempt::ask(&call, attempt, settings).await
     });
     if let Some((given, flight)) = answered.await {
-        outcome.given = given;
-        outcome.flight = Some(flight);
+        asking.outcome.given = given;
+        asking.outcome.flight = Some(flight);
     }
-    outcome.attempts = plan.attempts();
-    plan.target().name.clone_into(&mut outcome.model);
-    outcome.explanation =
-        pools::view(call.config, |view| routing::explain(&plan, call.route, outcome.deployment, view));
+    asking.is_over = true;
+    drop(asking);
     outcome.past = plan.into_past();
     outcome
+}
+
+impl Outcome {
+    fn none_yet(call: &Call) -> Self {
+        Outcome {
+            deployment: None,
+            model: call.model.clone(),
+            attempts: 0,
+            explanation: String::new(),
+            given: Given::Nothing(UpstreamFailed::NoneLeft { retry_after_s: None }),
+            flight: None,
+            past: Past::default(),
+        }
+    }
+}
+
+/// An asking under way, which explains itself when it is over: where it is dropped halfway, because its client has left, to
+/// the books.
+struct Asking<'a, 'n> {
+    call: &'a Call,
+    plan: &'a mut Plan<'static, 'n>,
+    outcome: &'a mut Outcome,
+    is_over: bool,
+}
+
+impl Drop for Asking<'_, '_> {
+    fn drop(&mut self) {
+        let Asking { call, plan, outcome, is_over } = self;
+        let last = if *is_over { outcome.deployment } else { call.story.last().or(outcome.deployment) };
+        outcome.attempts = plan.attempts();
+        plan.target().name.clone_into(&mut outcome.model);
+        outcome.explanation = pools::view(call.config, |view| routing::explain(plan, call.route, last, view));
+        if !*is_over {
+            call.story.explain(std::mem::take(&mut outcome.explanation));
+        }
+    }
 }
 
 /// Drives a plan until an attempt gives something; notes in `outcome` who was asked, and the failure that tells most.
@@ -176,7 +203,7 @@ impl Resume for Elsewhere {
         });
         let went_on = went_on.await;
         self.outcome.attempts = plan.attempts();
-        let Some(((source, is_told), flight)) = went_on else {
+        let Some((resumed, flight)) = went_on else {
             // All that the client got, and all that was spent, is still the last one's who spoke.
             self.outcome.deployment = deployment;
             self.outcome.past = plan.into_past();
@@ -188,6 +215,6 @@ impl Resume for Elsewhere {
         });
         self.outcome.past = plan.into_past();
         self.outcome.flight = Some(flight);
-        Some(Resumed { source, joint: if is_told { Joint::Append } else { Joint::Cut } })
+        Some(resumed)
     }
 }

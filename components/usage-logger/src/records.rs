@@ -91,9 +91,9 @@ mod tests {
     fn a_batch_is_printed_and_then_written_at_once() {
         assert_eq!(
             take_two(true, false),
-            (Ok(204), vec!["print a".to_owned(), "print b".to_owned(), "INSERT 62 values".to_owned()])
+            (Ok(204), vec!["print a".to_owned(), "print b".to_owned(), "INSERT 64 values".to_owned()])
         );
-        assert_eq!(take_two(false, false), (Ok(204), vec!["INSERT 62 values".to_owned()]));
+        assert_eq!(take_two(false, false), (Ok(204), vec!["INSERT 64 values".to_owned()]));
     }
 
     #[test]

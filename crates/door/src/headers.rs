@@ -60,6 +60,7 @@ pub fn for_client(upstream: &HeaderMap) -> HeaderMap {
     for (name, value) in upstream {
         let dropped = is_of_the_way(name, &named)
             || name == header::CONTENT_LENGTH
+            || name == header::HOST // of no meaning in an answer, and the platform takes it in none
             || name == header::SET_COOKIE // the provider's load balancer's, useless and confusing behind ours
             || name == header::ALT_SVC // names another way to the provider, not to us
             || name == header::STRICT_TRANSPORT_SECURITY
@@ -144,6 +145,7 @@ mod tests {
             ("openai-processing-ms", "12"),
             ("retry-after", "3"),
             ("content-length", "10"),
+            ("host", "provider"),
             ("transfer-encoding", "chunked"),
             ("connection", "close"),
             ("x-request-id", "theirs"),

@@ -22,7 +22,9 @@ pub(crate) const KEYS: &[&str] = &[
     "health_check",
     "mid_stream",
     "buffer",
+    "cancel_whole",
     "keepalive_ms",
+    "promise_ms",
     "response_bytes",
 ];
 

@@ -21,11 +21,14 @@ pub(crate) const KEYS: &[&str] = &[
     "health_check",
     "mid_stream",
     "buffer",
+    "cancel_whole",
     "keepalive_ms",
+    "promise_ms",
     "response_bytes",
 ];
 
-const KEEPALIVE_MAX_MS: u64 = 60_000;
+/// Longest time for which a client may be left without a byte, in ms.
+const SILENCE_MAX_MS: u64 = 60_000;
 
 /// How a model's pool is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +47,14 @@ pub struct Settings {
     pub mid_stream: MidStream,
     /// Whether streams are held until they are complete, so that any failure can be retried; default false.
     pub buffer: bool,
+    /// Whether the upstream of a whole answer is let go when the client leaves, for which it is asked for a stream; default
+    /// false.
+    pub cancel_whole: bool,
     /// How long a stream may be silent before the client gets a comment, in ms; 0 to 60,000, default 15,000, 0 = never.
     pub keepalive_ms: u64,
+    /// How long a stream's head waits for the answer to begin, in ms; 0 to 60,000, 0 = as long as it takes. By default
+    /// `keepalive_ms`.
+    pub promise_ms: Option<u64>,
     /// Largest answer, streamed or not, in bytes; by default `[bounds] response_bytes`.
     pub response_bytes: Option<usize>,
 }
@@ -70,7 +79,9 @@ impl Default for Settings {
             health_check: HealthCheck::default(),
             mid_stream: MidStream::default(),
             buffer: false,
+            cancel_whole: false,
             keepalive_ms: 15_000,
+            promise_ms: None,
             response_bytes: None,
         }
     }
@@ -94,7 +105,9 @@ pub(crate) fn read(fields: &Fields<'_, '_>, base: &Settings) -> Settings {
         health_check: health_check::read(fields, &base.health_check),
         mid_stream: read_mid_stream(fields).unwrap_or(base.mid_stream),
         buffer: fields.flag("buffer").unwrap_or(base.buffer),
-        keepalive_ms: fields.integer("keepalive_ms", 0..=KEEPALIVE_MAX_MS).unwrap_or(base.keepalive_ms),
+        cancel_whole: fields.flag("cancel_whole").unwrap_or(base.cancel_whole),
+        keepalive_ms: fields.integer("keepalive_ms", 0..=SILENCE_MAX_MS).unwrap_or(base.keepalive_ms),
+        promise_ms: fields.integer("promise_ms", 0..=SILENCE_MAX_MS).or(base.promise_ms),
         response_bytes: response_bytes.or(base.response_bytes),
     }
 }

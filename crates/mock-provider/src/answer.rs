@@ -131,8 +131,9 @@ fn plan_choice(request: &ChatRequest<'_>, shape: &AnswerShape, choice: u64, limi
         }
         None => {
             let mut text = answer_text(shape, last_user_message, choice);
-            if let Some(rest) =
-                request.prefill(shape.continues_any_prefix).and_then(|said| text.strip_prefix(said))
+            if !shape.says_prefix_again
+                && let Some(rest) =
+                    request.prefill(shape.continues_any_prefix).and_then(|said| text.strip_prefix(said))
             {
                 text = rest.to_owned();
             }

@@ -60,6 +60,8 @@ pub struct AnswerShape {
     pub differs_from: Option<u32>,
     /// Continue a final message of the assistant even if the request does not ask for it in so many words.
     pub continues_any_prefix: bool,
+    /// Say the given beginning of the answer again.
+    pub says_prefix_again: bool,
     /// Exact size of the text in bytes; `None` for the short default answer.
     pub text_bytes: Option<usize>,
     /// How many parallel tool calls to make if the request offers tools; 0 for none.

@@ -100,6 +100,7 @@ fn apply(behaviour: &mut Behaviour, word: &Word<'_>) -> Result<(), ModelNameErro
         "tool" if word.value.is_none() => answer.tool_calls = 1,
         "tool" => answer.tool_calls = u8::try_from(word.number(1..=16)?).unwrap_or(u8::MAX),
         "differs" => answer.differs_from = Some(word.count()?),
+        "prefill" if word.value == Some("echo") => answer.says_prefix_again = true,
         "prefill" => answer.continues_any_prefix = word.flag()?,
         "content-filter" => answer.content_filter = word.flag()?,
         "reasoning" => answer.reasoning_tokens = word.count()?.into(),

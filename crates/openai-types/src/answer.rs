@@ -150,6 +150,14 @@ impl<'a> Answer<'a> {
         self.choices.is_some()
     }
 
+    /// Whether it is an answer: no error, with a choice, and none that its provider failed in the middle of (OpenRouter
+    /// ends such a one with `error`).
+    pub fn is_whole(&self) -> bool {
+        !self.is_error()
+            && self.indices().next().is_some()
+            && self.finished().all(|(_, reason)| reason != "error")
+    }
+
     /// Whether it is the last chunk of a stream that only carries the usage: `"choices":[]` and a `usage`.
     pub fn is_usage_chunk(&self) -> bool {
         self.usage.is_some() && self.choices.as_ref().is_some_and(Vec::is_empty)
@@ -207,6 +215,21 @@ mod tests {
         assert_eq!(answer.finished().collect::<Vec<_>>(), [(0, "stop")]);
         assert_eq!(answer.generated(), Characters::of("hi é"));
         assert!(!answer.is_usage_chunk() && answer.has_choices() && !answer.is_error());
+    }
+
+    #[test]
+    fn only_an_answer_is_a_whole_one() {
+        for (json, is_whole) in [
+            (r#"{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}]}"#, true),
+            (r#"{"choices":[{"message":{"content":"a"}}],"error":null}"#, true),
+            (r#"{"choices":[{"finish_reason":"stop"},{"index":1,"finish_reason":"error"}]}"#, false),
+            (r#"{"choices":[{"finish_reason":"stop"}],"error":{}}"#, false),
+            (r#"{"choices":[],"usage":{"prompt_tokens":1}}"#, false),
+            (r#"{"choices":null}"#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(Answer::parse(json.as_bytes()).unwrap().is_whole(), is_whole, "{json}");
+        }
     }
 
     #[test]

@@ -24,11 +24,13 @@ pub enum Prefill {
 }
 
 impl Prefill {
-    /// The request body with `text` as the beginning of the answer; every value in it but `messages` stays as it stood.
+    /// The request body with `text`, which took about `text_tokens`, as the beginning of the answer. Where it bounds the
+    /// answer's tokens, the rest may have so many fewer, and at least one. Every other value in it but `messages` stays as
+    /// it stood.
     ///
     /// `None` where that cannot be said: the client itself ended with a message of the assistant, the text is empty, or the
     /// provider would refuse it.
-    pub fn apply(self, body: &[u8], text: &str) -> Option<Bytes> {
+    pub fn apply(self, body: &[u8], text: &str, text_tokens: u64) -> Option<Bytes> {
         let ends_with_space = text.ends_with(char::is_whitespace);
         if text.is_empty() || (self == Prefill::LastMessage && ends_with_space) {
             return None;
@@ -44,6 +46,11 @@ impl Prefill {
         let before = messages.trim_end().strip_suffix(']')?;
         let messages = format!("{before},{{\"role\":\"assistant\",\"content\":{text}{mark}}}]");
         request.set("messages", messages);
+        for bound in ["max_tokens", "max_completion_tokens"] {
+            if let Some(most) = request.get(bound).and_then(|json| json.parse::<u64>().ok()) {
+                request.set(bound, most.saturating_sub(text_tokens).max(1).to_string());
+            }
+        }
         if self == Prefill::ContinueFinalMessage {
             request.set("continue_final_message", "true");
             request.set("add_generation_prompt", "false");
@@ -74,7 +81,26 @@ mod tests {
                 r#"{"model":"m","messages":[{"role":"user","content":"h\u00e9"} ,{"role":"assistant","content":"a\"é"}],"seed":1.50,"continue_final_message":true,"add_generation_prompt":false}"#,
             ),
         ] {
-            assert_eq!(prefill.apply(BODY.as_bytes(), "a\"é").unwrap(), expected, "{prefill:?}");
+            assert_eq!(prefill.apply(BODY.as_bytes(), "a\"é", 1).unwrap(), expected, "{prefill:?}");
+        }
+    }
+
+    #[test]
+    fn the_rest_may_have_what_the_beginning_has_left_of_the_bound() {
+        for (bounds, text_tokens, expected) in [
+            (r#""max_tokens":20"#, 5, r#""max_tokens":15"#),
+            (
+                r#""max_completion_tokens":20,"max_tokens":null"#,
+                19,
+                r#""max_completion_tokens":1,"max_tokens":null"#,
+            ),
+            (r#""max_tokens":20"#, 21, r#""max_tokens":1"#),
+            (r#""max_tokens":"20""#, 5, r#""max_tokens":"20""#),
+        ] {
+            let body = |bounds| format!(r#"{{{bounds},"messages":[{{}}]}}"#);
+            let told = Prefill::ContinueFinalMessage.apply(body(bounds).as_bytes(), "a", text_tokens);
+            let told = String::from_utf8(told.unwrap().to_vec()).unwrap();
+            assert!(told.starts_with(&format!("{{{expected},")), "{told}");
         }
     }
 
@@ -93,7 +119,7 @@ mod tests {
             (Prefill::MarkedMessage, "", "a", false),
         ] {
             assert_eq!(
-                prefill.apply(body.as_bytes(), text).is_some(),
+                prefill.apply(body.as_bytes(), text, 1).is_some(),
                 is_said,
                 "{prefill:?} {body} {text:?}"
             );

@@ -1,7 +1,8 @@
 //! The chat request: what a gateway must understand of it, and how little of it is changed.
 //!
-//! The body that goes upstream is the client's own bytes, with at most two places replaced: the model name, and
-//! `stream_options` so that the provider reports usage. Every other byte, unknown fields included, is handed on.
+//! The body that goes upstream is the client's own bytes, with at most three places replaced: the model name,
+//! `stream_options` so that the provider reports usage, and `stream` where a whole answer is to be gathered from one.
+//! Every other byte, unknown fields included, is handed on.
 
 use crate::error::ApiError;
 use bytes::{Bytes, BytesMut};
@@ -17,11 +18,13 @@ struct Fields<'a> {
     model: Option<&'a RawValue>,
     #[serde(borrow)]
     messages: Option<&'a RawValue>,
-    #[serde(borrow)]
+    // Present and null must be told from absent: adding a second `stream` or `stream_options` would make the body ambiguous.
+    #[serde(borrow, default, deserialize_with = "present")]
     stream: Option<&'a RawValue>,
-    // Present and null must be told from absent: adding a second `stream_options` would make the body ambiguous.
     #[serde(borrow, default, deserialize_with = "present")]
     stream_options: Option<&'a RawValue>,
+    #[serde(borrow)]
+    audio: Option<&'a RawValue>,
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
@@ -40,7 +43,10 @@ pub struct ChatRequest {
     pub include_usage: bool,
     /// UTF-8 bytes of `messages` as they stand in the body.
     pub messages_bytes: usize,
+    /// Whether the client asked for speech, which a stream gives in another form than a whole answer does.
+    pub wants_audio: bool,
     model_at: Range<usize>,
+    stream_at: Option<Range<usize>>,
     stream_options: OptionsAt,
 }
 
@@ -97,7 +103,9 @@ impl ChatRequest {
             stream,
             include_usage: include_usage && stream,
             messages_bytes: messages.len(),
+            wants_audio: fields.audio.is_some(),
             model_at: range_of(body, model_raw),
+            stream_at: fields.stream.map(|raw| range_of(body, raw)),
             stream_options,
         })
     }
@@ -112,11 +120,26 @@ impl ChatRequest {
     ///
     /// Returned without a copy when nothing changes.
     pub fn upstream_body(&self, upstream_model: Option<&str>) -> Bytes {
-        let mut edits: Vec<(Range<usize>, Cow<'_, str>)> = Vec::with_capacity(2);
+        self.body_with(upstream_model, self.stream)
+    }
+
+    /// The same, as a stream whatever the client asked for.
+    pub fn upstream_body_of_stream(&self, upstream_model: Option<&str>) -> Bytes {
+        self.body_with(upstream_model, true)
+    }
+
+    fn body_with(&self, upstream_model: Option<&str>, streams: bool) -> Bytes {
+        let mut edits: Vec<(Range<usize>, Cow<'_, str>)> = Vec::with_capacity(3);
         if let Some(model) = upstream_model.filter(|&m| m != self.model) {
             edits.push((self.model_at.clone(), Cow::Owned(serde_json::Value::from(model).to_string())));
         }
-        if self.stream && !self.include_usage {
+        if streams && !self.stream {
+            edits.push(match &self.stream_at {
+                Some(at) => (at.clone(), Cow::Borrowed("true")),
+                None => (self.after_brace(), Cow::Borrowed(r#""stream":true,"#)),
+            });
+        }
+        if streams && !self.include_usage {
             edits.push(self.ask_for_usage());
         }
         if edits.is_empty() {
@@ -138,16 +161,19 @@ impl ChatRequest {
     fn ask_for_usage(&self) -> (Range<usize>, Cow<'_, str>) {
         let (at, new) = match &self.stream_options {
             // The object is never empty, it has a model, so the comma is always right.
-            OptionsAt::Absent => {
-                let after_brace = self.body.iter().position(|&b| b == b'{').map_or(0, |at| at + 1);
-                (after_brace..after_brace, r#""stream_options":{"include_usage":true},"#)
-            }
+            OptionsAt::Absent => (self.after_brace(), r#""stream_options":{"include_usage":true},"#),
             OptionsAt::Null(at) => (at.clone(), r#"{"include_usage":true}"#),
             OptionsAt::Begins { at, is_empty: true } => (*at..*at, r#""include_usage":true"#),
             OptionsAt::Begins { at, is_empty: false } => (*at..*at, r#""include_usage":true,"#),
             OptionsAt::IncludeUsage { value_at, .. } => (value_at.clone(), "true"),
         };
         (at, Cow::Borrowed(new))
+    }
+
+    /// Where a first field goes.
+    fn after_brace(&self) -> Range<usize> {
+        let at = self.body.iter().position(|&b| b == b'{').map_or(0, |at| at + 1);
+        at..at
     }
 }
 
@@ -267,6 +293,34 @@ mod tests {
         ] {
             assert_eq!(upstream(body, model), expected, "{body}");
         }
+    }
+
+    #[test]
+    fn a_whole_answer_can_be_asked_for_as_a_stream() {
+        for (body, expected) in [
+            (
+                r#" {"model":"m", "messages":[1]}"#,
+                r#" {"stream":true,"stream_options":{"include_usage":true},"model":"n", "messages":[1]}"#,
+            ),
+            (
+                r#"{"model":"m","stream" : false,"stream_options":null,"messages":[1]}"#,
+                r#"{"model":"n","stream" : true,"stream_options":{"include_usage":true},"messages":[1]}"#,
+            ),
+            (
+                r#"{"stream":null,"stream_options":{"include_usage":true},"model":"m","messages":[1]}"#,
+                r#"{"stream":true,"stream_options":{"include_usage":true},"model":"n","messages":[1]}"#,
+            ),
+            (
+                r#"{"model":"m","messages":[1],"stream":true}"#,
+                r#"{"stream_options":{"include_usage":true},"model":"n","messages":[1],"stream":true}"#,
+            ),
+        ] {
+            let chat = ChatRequest::parse(&Bytes::copy_from_slice(body.as_bytes())).unwrap();
+            assert_eq!(chat.upstream_body_of_stream(Some("n")), expected, "{body}");
+            assert!(!chat.wants_audio);
+        }
+        let speech = Bytes::from_static(br#"{"model":"m","messages":[1],"audio":{"voice":"x"}}"#);
+        assert!(ChatRequest::parse(&speech).unwrap().wants_audio);
     }
 
     #[test]

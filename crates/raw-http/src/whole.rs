@@ -38,9 +38,16 @@ pub fn respond(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Response
     response
 }
 
-/// Headers for the host. Refused as a whole, and then none, if one of them is the host's own (`connection`, say).
+/// Headers for the host, without those that it takes from nobody (`connection`, say).
 pub fn fields(headers: &HeaderMap) -> Fields {
     let entries: Vec<(String, Vec<u8>)> =
         headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
-    Fields::from_list(&entries).unwrap_or_else(|_| Fields::new())
+    // It refuses a list as a whole for one of them.
+    Fields::from_list(&entries).unwrap_or_else(|_| {
+        let fields = Fields::new();
+        for (name, value) in &entries {
+            let _refused = fields.append(name, value);
+        }
+        fields
+    })
 }

@@ -7,7 +7,7 @@
 use crate::attempt::{Attempt, Taken};
 use crate::pulse::{Interrupted, NoClient, Pulse};
 use crate::spoken::Spoken;
-use crate::{Beat, Clock, Failure, Hold, MidStream, Options, Source, Spent};
+use crate::{Beat, Clock, Failure, Heard, Hold, MidStream, Options, Source, Spent};
 
 /// Most events held back while an answer has not begun; a stream beyond it is handed on as it is. Bifrost's figures.
 const MAX_OPENING_EVENTS: usize = 64;
@@ -34,7 +34,7 @@ pub struct Unopened {
 
 /// Reads a stream until it has begun to answer ([`Hold`]), or failed.
 ///
-/// `asked_ms`: when the upstream was asked, by the clock.
+/// `asked_ms`: when the upstream was asked, by the clock. `heard` is told meanwhile.
 ///
 /// # Errors
 /// Whatever ends it before, with what it cost.
@@ -43,6 +43,7 @@ pub async fn open<S: Source>(
     asked_ms: u64,
     options: &Options,
     clock: &impl Clock,
+    heard: &Heard,
 ) -> Result<Opened<S>, Unopened> {
     let mut opened = Opened {
         attempt: Attempt::new(source, asked_ms, options, None),
@@ -52,6 +53,7 @@ pub async fn open<S: Source>(
     if options.mid_stream == MidStream::Fail {
         opened.spoken.give_up();
     }
+    heard.begin();
     let mut nobody = NoClient;
     let mut pulse = Pulse::new(&mut nobody, clock, Beat::NONE, u64::MAX);
     while !opened.has_begun(options.hold) {
@@ -62,15 +64,25 @@ pub async fn open<S: Source>(
             Err(Interrupted::ClientGone) => continue, // there is none
         };
         held.add(taken);
+        heard.note(intake.spent(), intake.meter.has_spoken());
         // Even if its first text is among it: nothing has been sent, so another upstream may do better unseen.
         if let Some(Err(failure)) = &held.end {
+            heard.begin();
             return Err(Unopened { failure: failure.clone(), spent: intake.spent() });
         }
     }
+    heard.begin();
     Ok(opened)
 }
 
 impl<S> Opened<S> {
+    /// All of an answer that has come whole already: the stream as the provider sent it, and what it took. `None` while
+    /// more of it is to come.
+    pub fn into_whole(self) -> Option<(Vec<u8>, Spent)> {
+        let spent = self.attempt.intake.spent();
+        matches!(self.held.end, Some(Ok(()))).then_some((self.held.keep, spent))
+    }
+
     fn has_begun(&self, hold: Hold) -> bool {
         let Taken { forward, events, end, .. } = &self.held;
         end.is_some()

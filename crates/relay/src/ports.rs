@@ -1,8 +1,8 @@
 //! What a relay needs of the platform: bytes in, bytes out, time, and another upstream. Native `async fn`, for
 //! single-threaded guests: nothing here needs `Send`.
 
-use crate::Failure;
 use crate::spoken::Spoken;
+use crate::{Failure, Limits};
 use std::pin::Pin;
 
 /// Where the bytes come from. Dropping it closes the upstream connection.
@@ -53,6 +53,10 @@ pub struct Resumed<S> {
     pub source: S,
     /// How its text joins what has been sent.
     pub joint: Joint,
+    /// When it was asked, by the clock.
+    pub asked_ms: u64,
+    /// What it may take; the total and the client's time are those of the whole stream.
+    pub limits: Limits,
 }
 
 /// How a second stream joins a first.
@@ -63,6 +67,10 @@ pub enum Joint {
     Cut,
     /// It goes on where the first stopped: the request ended with the text so far (see [`Spoken::prefill`]).
     Append,
+    /// The same of a provider that may say the prefix again. When it begins with all of that, it is cut off. Taken as it
+    /// comes where that could not be told from an answer that repeats itself: a text of less than eight bytes, or one
+    /// that is itself a repetition.
+    AppendUnlessEchoed,
 }
 
 /// For streams that are never resumed.

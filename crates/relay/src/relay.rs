@@ -97,14 +97,14 @@ impl<K: Sink, C: Clock> Relay<'_, K, C> {
                 end => return end,
             };
             self.kept = None;
-            let asked_ms = self.pulse.now_ms();
-            let Resumed { source, joint } =
+            let Resumed { source, joint, asked_ms, limits } =
                 match self.pulse.wait(resume.resume(&failure, &spoken), total).await {
                     Ok(Some(resumed)) => resumed,
                     Ok(None) => return End::Failed(failure),
                     Err(interrupted) => return interrupted.into(),
                 };
-            attempt = Attempt::new(source, asked_ms, self.options, Some((joint, &spoken)));
+            let options = Options { limits, ..*self.options };
+            attempt = Attempt::new(source, asked_ms, &options, Some((joint, &spoken)));
             held = Taken::default();
         }
         End::Failed(Failure::Truncated)

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - What the client has got, followed by what comes out here, says every character of the answer once; where that cannot
-//!   be, it is a [`Disagrees`].
+//!   be, it is a [`Disagrees`]. Of [`Joint::AppendUnlessEchoed`] that is a judgement, see there.
 //! - `id`, `created` and `model` stay those of the first stream, a choice's role comes once, and so does its finish.
 //! - Everything else in a chunk stays as its provider wrote it. Chunks in which nothing is left are left out.
 
@@ -27,8 +27,10 @@ pub(crate) struct Splice {
 #[derive(Debug)]
 struct Begun {
     has_finished: bool,
-    /// When cutting: its texts, and how many bytes of each have been heard again.
+    /// Texts that are said again, or may be, and how many bytes of each have been heard.
     texts: BTreeMap<Lane, (String, usize)>,
+    /// Whether they only may be.
+    may_go_on: bool,
 }
 
 impl Splice {
@@ -78,7 +80,7 @@ impl Splice {
         for lane in Lane::ALL {
             // Whatever is no text is none to the client either.
             let Some(raw) = delta.get(lane.field()).filter(|raw| raw.starts_with('"')) else { continue };
-            if self.joint == Joint::Append && lane.is_reasoning() {
+            if self.joint != Joint::Cut && lane.is_reasoning() {
                 // The answer had begun: a second thinking before its second half would be read as part of the first.
                 delta.remove(lane.field());
                 continue;
@@ -87,14 +89,20 @@ impl Splice {
             if begun.has_finished && !rest.is_empty() {
                 return Err(Disagrees);
             }
-            if rest.len() < len {
+            if rest.len() != len {
                 was_cut = true;
                 delta.set(lane.field(), serde_json::Value::from(rest).to_string());
             }
         }
         let finishes = choice.get("finish_reason").is_some_and(|json| json != "null");
-        if (finishes || calls_tools(&delta)) && begun.owes_anything() {
-            return Err(Disagrees);
+        if finishes || calls_tools(&delta) {
+            // It ends here, and so was no echo.
+            if let Some((lane, text)) = begun.take_held() {
+                delta.set(lane.field(), serde_json::Value::from(text).to_string());
+            }
+            if begun.owes_anything() {
+                return Err(Disagrees);
+            }
         }
         if begun.has_finished {
             return if calls_tools(&delta) { Err(Disagrees) } else { Ok(None) };
@@ -113,17 +121,31 @@ impl Splice {
 
     /// Whether all that the client has got was heard again.
     pub(crate) fn is_settled(&self) -> bool {
-        !self.begun.values().any(Begun::owes_anything)
+        !self.begun.values().any(Begun::lacks_anything)
     }
 }
 
 impl Begun {
     fn new(spoken: &SpokenChoice, joint: Joint) -> Self {
-        let texts = spoken.texts.iter().filter(|_| joint == Joint::Cut);
+        let texts = spoken.texts.iter().filter(|(lane, text)| match joint {
+            Joint::Cut => true,
+            Joint::Append => false,
+            Joint::AppendUnlessEchoed => **lane == Lane::Content && would_be_an_echo(text),
+        });
         Begun {
             has_finished: spoken.has_finished,
             texts: texts.map(|(&lane, text)| (lane, (text.clone(), 0))).collect(),
+            may_go_on: joint == Joint::AppendUnlessEchoed,
         }
+    }
+
+    /// What was kept back as the beginning of an echo.
+    fn take_held(&mut self) -> Option<(Lane, String)> {
+        if !self.may_go_on || !self.owes_anything() {
+            return None;
+        }
+        let (lane, (text, heard)) = self.texts.pop_first()?;
+        Some((lane, text.get(..heard)?.to_owned())).filter(|(_, held)| !held.is_empty())
     }
 
     /// Takes in a text of the second stream (a JSON string): its length, and what of it is new.
@@ -141,15 +163,45 @@ impl Begun {
             return Ok((text.len(), rest.to_owned()));
         }
         if !unheard.starts_with(&text) {
-            return Err(Disagrees);
+            return match self.take_held() {
+                Some((_, held)) => Ok((text.len(), held + &text)),
+                None if self.may_go_on => Ok((text.len(), text)),
+                None => Err(Disagrees),
+            };
         }
         *heard += text.len();
         Ok((text.len(), String::new()))
     }
 
+    /// Whether an end now would leave characters out: of an echo, those that were kept back.
+    fn lacks_anything(&self) -> bool {
+        self.owes_anything() && (!self.may_go_on || self.texts.values().any(|(_, heard)| *heard > 0))
+    }
+
     fn owes_anything(&self) -> bool {
         self.texts.values().any(|(text, heard)| *heard < text.len())
     }
+}
+
+/// Whether a text that begins with this one says it again, rather than goes on like this.
+fn would_be_an_echo(said: &str) -> bool {
+    said.len() >= MIN_ECHO_BYTES && period(said.as_bytes()) > said.len() / 2
+}
+
+/// A continuation repeats so much by chance never, and less perhaps.
+const MIN_ECHO_BYTES: usize = 8;
+
+/// The least number of bytes after which a text repeats itself to its end (Knuth, Morris and Pratt's failure function).
+fn period(text: &[u8]) -> usize {
+    let mut borders: Vec<usize> = Vec::with_capacity(text.len());
+    for (at, byte) in text.iter().enumerate() {
+        let mut border = at.checked_sub(1).and_then(|before| borders.get(before)).copied().unwrap_or(0);
+        while at > 0 && border > 0 && text.get(border) != Some(byte) {
+            border = borders.get(border - 1).copied().unwrap_or(0);
+        }
+        borders.push(if at > 0 && text.get(border) == Some(byte) { border + 1 } else { 0 });
+    }
+    text.len() - borders.last().copied().unwrap_or(0)
 }
 
 fn calls_tools(delta: &RawObject<'_>) -> bool {

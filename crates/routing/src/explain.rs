@@ -40,6 +40,16 @@ pub fn explain(
     text.0
 }
 
+/// Explains how a request came to its model, where no deployment was asked yet, or none needed to be.
+pub fn explain_decision(route: Option<&str>, model: &str) -> String {
+    let mut text = Bounded::default();
+    if let Some(route) = route {
+        text.field("route", route);
+    }
+    text.field("model", model);
+    text.0
+}
+
 fn word(skip: Skip) -> &'static str {
     match skip {
         Skip::Tried => "failed",

@@ -160,7 +160,10 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("header:X-Session", "request", "models[2].session_key", "another one each time"),
     ("\"continue\"", "\"retry\"", "models[2].mid_stream", "there is \"error\", \"continue\""),
     ("buffer = true", "buffer = 1", "models[2].buffer", "must be true or false"),
+    ("cancel_whole = false", "cancel_whole = \"no\"", "models[2].cancel_whole", "must be true or false"),
     ("keepalive_ms = 5_000", "keepalive_ms = 60_001", "models[2].keepalive_ms", "from 0 to 60000"),
+    ("promise_ms = 1_000", "promise_ms = 60_001", "models[2].promise_ms", "from 0 to 60000"),
+    ("client_ms = 5_000", "client_ms = 99", "bounds.client_ms", "from 100 to 600000"),
     ("response_bytes = 4_096", "response_bytes = 1", "models[2].response_bytes", "from 1024 to 67108864"),
     ("max_attempts = 4", "max_attempts = 11", "models[2].retries.max_attempts", "from 1 to 10"),
     ("\"5xx\"", "\"7xx\"", "models[2].retries.statuses[1]", "is \"7xx\", must be a status"),
@@ -510,8 +513,8 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "write 0 for what costs nothing",
     ),
     // Syntax
-    ("ttl_s = 60", "ttl_s = ", "gateway", "line 176, column 9: not TOML: "),
-    ("ttl_s = 60", "ttl_s = 60\nttl_s = 61", "gateway", "line 177, column 1: not TOML: duplicate key"),
+    ("ttl_s = 60", "ttl_s = ", "gateway", "line 178, column 9: not TOML: "),
+    ("ttl_s = 60", "ttl_s = 60\nttl_s = 61", "gateway", "line 179, column 1: not TOML: duplicate key"),
 ];
 
 #[test]

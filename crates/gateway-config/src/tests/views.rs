@@ -13,7 +13,7 @@ fn the_router_sees_backends_models_consumers_and_bounds() {
     let config = router(FULL);
     assert_eq!(config.backends[0].base_url.to_string(), "https://api.openai.com/v1");
     assert_eq!(config.backends[1].base_url.to_string(), "http://127.0.0.1:8000/v1");
-    assert_eq!(config.bounds, Bounds { request_bytes: 1 << 20, response_bytes: 2 << 20 });
+    assert_eq!(config.bounds, Bounds { request_bytes: 1 << 20, response_bytes: 2 << 20, client_ms: 5_000 });
     assert_eq!(
         config.models[0].settings.timeouts,
         Timeouts {
@@ -50,7 +50,9 @@ fn a_models_own_settings_come_before_the_defaults_and_those_before_the_built_in(
     assert_eq!(inherited.breaker, Breaker::default());
     assert_eq!(inherited.retries, Retries::default());
     assert_eq!(own.strategy, Strategy::Session(HashKey::Header("x-session".to_owned())));
+    assert_eq!((inherited.promise_ms, inherited.cancel_whole), (Some(2_000), true));
     assert_eq!((own.keepalive_ms, own.buffer, own.response_bytes), (5_000, true, Some(4_096)));
+    assert_eq!((own.promise_ms, own.cancel_whole), (Some(1_000), false));
     assert_eq!(own.mid_stream, MidStream::Continue);
     assert_eq!(own.health_check, HealthCheck { interval_s: 11, path: "/health".to_owned() });
     assert_eq!((own.retries.max_attempts, own.retries.total_ms), (4, 20_000));
@@ -369,7 +371,7 @@ fn an_empty_document_is_the_built_in_one() {
         assert_eq!(config.model("gpt-4o").map(|model| model.name.as_str()), Some("*"));
         let consumer = config.consumers.by_key_digest(&Sha256::digest("tollgate-local").into()).unwrap();
         assert_eq!((consumer.id.as_str(), consumer.local_only, consumer.may_use("x")), ("local", true, true));
-        assert_eq!(config.bounds, Bounds { request_bytes: 16 << 20, response_bytes: 32 << 20 });
+        assert_eq!(config.bounds, Bounds::default());
         assert_eq!(LimiterConfig::parse(document).unwrap(), LimiterConfig::default());
         assert_eq!(CacheConfig::parse(document).unwrap(), CacheConfig::default());
         assert!(CacheConfig::default().enabled && UsageConfig::parse(document).unwrap().stdout);

@@ -21,41 +21,47 @@ impl Resume for Others {
             self.world.sleep(self.takes_ms).await;
         }
         let (joint, acts) = self.turns.pop_front()?;
-        Some(Resumed { source: Upstream::new(&self.world, acts), joint })
+        Some(Resumed {
+            source: Upstream::new(&self.world, acts),
+            joint,
+            asked_ms: self.world.now_ms(),
+            limits: CONTINUE.limits,
+        })
     }
 }
 
-const CONTINUE: Options = Options { mid_stream: MidStream::Continue, strip_usage: false, ..OPTIONS };
+pub const CONTINUE: Options = Options { mid_stream: MidStream::Continue, strip_usage: false, ..OPTIONS };
 
-struct Outcome {
-    report: Report,
-    client: Client,
-    asked: Vec<(Failure, Option<String>)>,
+pub struct Outcome {
+    pub report: Report,
+    pub client: Client,
+    pub asked: Vec<(Failure, Option<String>)>,
 }
 
-fn continued(first: Vec<Act>, turns: Vec<(Joint, Vec<Act>)>) -> Outcome {
+pub fn continued(first: Vec<Act>, turns: Vec<(Joint, Vec<Act>)>) -> Outcome {
     let world = World::default();
     let mut client = Client::new(&world);
     let mut others = Others { world: world.clone(), turns: turns.into(), asked: Vec::new(), takes_ms: 0 };
     let report = world.run(async {
-        let opened = open(Upstream::new(&world, first), 0, &CONTINUE, &world).await.unwrap();
+        let opened =
+            open(Upstream::new(&world, first), 0, &CONTINUE, &world, &Heard::default()).await.unwrap();
         relay(std::future::ready(Some(opened)), &mut others, &mut client, &CONTINUE, &world).await
     });
     Outcome { report, client, asked: others.asked }
 }
 
-fn event(id: &str, delta: Value, finish: Option<&str>) -> String {
+pub fn event(id: &str, delta: Value, finish: Option<&str>) -> String {
     let chunk = json!({"id": id, "object": "chat.completion.chunk", "created": id.len(), "model": format!("model-{id}"),
         "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
     format!("data: {chunk}\n\n")
 }
 
-fn text(id: &str, content: &str) -> String {
+pub fn text(id: &str, content: &str) -> String {
     event(id, json!({"content": content}), None)
 }
 
 /// A whole stream that says these parts.
-fn stream(id: &str, parts: &[&str], prompt_tokens: u32) -> Vec<String> {
+pub fn stream(id: &str, parts: &[&str], prompt_tokens: u32) -> Vec<String> {
     let mut events = vec![event(id, json!({"role": "assistant", "content": ""}), None)];
     events.extend(parts.iter().map(|part| text(id, part)));
     events.push(event(id, json!({}), Some("stop")));
@@ -67,7 +73,7 @@ fn stream(id: &str, parts: &[&str], prompt_tokens: u32) -> Vec<String> {
     events
 }
 
-fn acts(events: &[String]) -> Vec<Act> {
+pub fn acts(events: &[String]) -> Vec<Act> {
     events.iter().map(|event| say(event.as_str())).collect()
 }
 
@@ -77,14 +83,14 @@ fn chunks(client: &Client) -> Vec<Value> {
     datas.map(|data| serde_json::from_slice(&data).unwrap()).collect()
 }
 
-fn said(client: &Client, choice: u64, field: &str) -> String {
+pub fn said(client: &Client, choice: u64, field: &str) -> String {
     let chunks = chunks(client);
     let choices = chunks.iter().flat_map(|chunk| chunk["choices"].as_array().unwrap());
     choices.filter(|one| one["index"] == choice).filter_map(|one| one["delta"][field].as_str()).collect()
 }
 
 /// What must hold of every stream that a client gets, continued or not.
-fn assert_reads_as_one(client: &Client) {
+pub fn assert_reads_as_one(client: &Client) {
     let chunks = chunks(client);
     for field in ["id", "created", "model"] {
         let mut values: Vec<&Value> = chunks.iter().filter_map(|chunk| chunk.get(field)).collect();
@@ -333,7 +339,7 @@ fn the_client_gets_signs_of_life_while_another_upstream_is_looked_for() {
     let first = Upstream::new(&world, [say(text("a", "a")), Act::Break]);
     let dropped_at_ms = Rc::clone(&first.dropped_at_ms);
     let report = world.run(async {
-        let opened = open(first, 0, &options, &world).await.unwrap();
+        let opened = open(first, 0, &options, &world, &Heard::default()).await.unwrap();
         relay(std::future::ready(Some(opened)), &mut others, &mut client, &options, &world).await
     });
     assert_eq!((report.end, client.beats()), (End::Complete, vec![1_000, 2_000, 3_000]));
@@ -341,7 +347,7 @@ fn the_client_gets_signs_of_life_while_another_upstream_is_looked_for() {
 }
 
 /// Cuts a text into pieces at these places, never inside a character.
-fn pieces<'t>(text: &'t str, cuts: &[usize]) -> Vec<&'t str> {
+pub fn pieces<'t>(text: &'t str, cuts: &[usize]) -> Vec<&'t str> {
     let mut at: Vec<usize> =
         cuts.iter().map(|cut| text.floor_char_boundary(cut % (text.len() + 1))).collect();
     at.extend([0, text.len()]);
@@ -396,14 +402,19 @@ proptest! {
                 let prefers_prefill = self.breaks[self.turn - 1].2;
                 let prefill = spoken.prefill().filter(|_| prefers_prefill);
                 let joint = if prefill.is_some() { Joint::Append } else { Joint::Cut };
-                Some(Resumed { source: self.next(prefill.map_or(0, str::len)), joint })
+                Some(Resumed {
+                    source: self.next(prefill.map_or(0, str::len)),
+                    joint,
+                    asked_ms: self.world.now_ms(),
+                    limits: CONTINUE.limits,
+                })
             }
         }
         let mut model = Model { world: world.clone(), text: text.clone(), cuts: all_cuts, breaks, turn: 0, frame, escape };
         let (report, turns) = world.run(async {
             let opened = loop {
                 // The caller tries the next one while nothing was sent.
-                match open(model.next(0), 0, &CONTINUE, &world).await {
+                match open(model.next(0), 0, &CONTINUE, &world, &Heard::default()).await {
                     Ok(opened) => break opened,
                     Err(failed) => assert!(failed.failure.may_be_continued(), "{failed:?}"),
                 }
@@ -442,9 +453,8 @@ proptest! {
             Just("\"delta\":"), Just("\"content\":"), Just("\"Hel\""), Just("\"lo\""), Just("\"\\ud83d\""), Just("null"), Just("[]"), Just("7"),
             Just("\"finish_reason\":\"stop\""), Just("\"tool_calls\":[{}]"), Just("\"usage\":{\"prompt_tokens\":1}"), Just("\"id\":\"z\""),
         ], 0..12), 0..6),
-        append in any::<bool>(),
+        joint in prop_oneof![Just(Joint::Append), Just(Joint::AppendUnlessEchoed), Just(Joint::Cut)],
     ) {
-        let joint = if append { Joint::Append } else { Joint::Cut };
         let again = chunks.iter().map(|chunk| say(format!("data: {{{}}}\n\n", chunk.concat()))).collect();
         let outcome = continued(vec![say(text("a", "Hello")), Act::Break], vec![(joint, again)]);
         prop_assert!(outcome.client.text().starts_with(&text("a", "Hello")));

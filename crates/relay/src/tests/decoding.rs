@@ -86,7 +86,9 @@ fn a_bomb_comes_out_in_bounded_pieces_and_meets_the_bound_on_streams() {
     assert!(largest <= 1032 * 256 + 32 * 1024, "{largest}");
     let world = World::default();
     let source = Decoded::new(Upstream::new(&world, [Act::Say(bomb)]), Coding::Gzip);
-    let Err(failed) = world.run(open(source, 0, &OPTIONS, &world)) else { panic!("64 MB pass") };
+    let Err(failed) = world.run(open(source, 0, &OPTIONS, &world, &Heard::default())) else {
+        panic!("64 MB pass")
+    };
     assert_eq!(failed.failure, Failure::TooLarge);
 }
 
@@ -100,7 +102,7 @@ fn a_compressed_stream_is_relayed_like_any_other() {
         let acts: Vec<Act> = body.chunks(take.min(body.len())).map(say).collect();
         let source = Decoded::new(Upstream::new(&world, acts), Coding::Gzip);
         let report = world.run(async {
-            let first = open(source, 0, &OPTIONS, &world).await.ok();
+            let first = open(source, 0, &OPTIONS, &world, &Heard::default()).await.ok();
             relay(std::future::ready(first), &mut NoResume::default(), &mut client, &OPTIONS, &world).await
         });
         assert_eq!((report.end, client.text()), (End::Complete, [ROLE, HELLO, STOP, DONE].concat()));

@@ -2,7 +2,9 @@
 
 mod continuing;
 mod decoding;
+mod echoing;
 mod endings;
+mod hearing;
 mod opening;
 mod timing;
 
@@ -204,7 +206,7 @@ pub fn alone(
     client: &mut Client,
 ) -> Result<Report, Unopened> {
     world.run(async {
-        let opened = open(Upstream::new(world, acts), 0, options, world).await?;
+        let opened = open(Upstream::new(world, acts), 0, options, world, &Heard::default()).await?;
         let first = std::future::ready(Some(opened));
         Ok(relay(first, &mut NoResume::<Upstream>::default(), client, options, world).await)
     })

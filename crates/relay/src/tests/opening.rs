@@ -4,7 +4,7 @@ use super::*;
 
 fn opened(acts: Vec<Act>, options: &Options) -> Opened<Upstream> {
     let world = World::default();
-    world.run(open(Upstream::new(&world, acts), 0, options, &world)).unwrap()
+    world.run(open(Upstream::new(&world, acts), 0, options, &world, &Heard::default())).unwrap()
 }
 
 #[test]

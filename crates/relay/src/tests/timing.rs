@@ -113,7 +113,10 @@ fn a_client_whose_patience_is_over_hears_something_and_then_the_answer() {
         let (report, _) = world.run(async {
             let ask = Box::pin(async {
                 let source = Upstream::new(&world, acts);
-                open(source, 0, &options, &world).await.map_err(|failed| failed.failure).ok()
+                open(source, 0, &options, &world, &Heard::default())
+                    .await
+                    .map_err(|failed| failed.failure)
+                    .ok()
             });
             let Err(asking) = within_patience(ask, 10_000, &world).await else { panic!("it is patient") };
             assert_eq!(world.now_ms(), 10_000);
@@ -142,7 +145,7 @@ fn a_client_that_leaves_is_noticed_within_a_probe_and_the_upstream_is_closed() {
         let upstream = Upstream::new(&world, [say(HELLO), Act::Wait(25_000), say(HELLO), Act::Hang]);
         let dropped_at_ms = Rc::clone(&upstream.dropped_at_ms);
         let report = world.run(async {
-            let opened = open(upstream, 0, &options, &world).await.unwrap();
+            let opened = open(upstream, 0, &options, &world, &Heard::default()).await.unwrap();
             relay(std::future::ready(Some(opened)), &mut NoResume::default(), &mut client, &options, &world)
                 .await
         });
@@ -175,7 +178,8 @@ fn a_probe_that_does_not_come_back_means_that_the_client_takes_nothing() {
         let mut client = Client::new(&world);
         let acts = vec![say(HELLO), Act::Wait(1_000), say([STOP, DONE].concat())];
         let report = world.run(async {
-            let opened = open(Upstream::new(&world, acts), 0, &options, &world).await.unwrap();
+            let opened =
+                open(Upstream::new(&world, acts), 0, &options, &world, &Heard::default()).await.unwrap();
             let first = std::future::ready(Some(opened));
             relay(first, &mut NoResume::default(), &mut Slow(&mut client, probe_takes_ms), &options, &world)
                 .await

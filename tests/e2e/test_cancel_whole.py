@@ -1,0 +1,229 @@
+"""`cancel_whole`: a whole answer whose client leaves stops its provider, and is the answer that it would have been."""
+
+import json
+import socket
+import time
+
+import httpx
+import openai
+import pytest
+from support.clients import until
+from support.gateway import KEY, Gateway
+from support.pools import asked, document, route_of
+
+POOLS = """
+[defaults]
+cancel_whole = true
+[defaults.breaker]
+enabled = false
+
+[[models]]
+name = "slow"
+deployments = [{ backend = "a", model = "mock-a+gap=50ms+tokens=200" }]
+
+[[models]]
+name = "slow-to-begin"
+deployments = [{ backend = "a", model = "mock-a+ttft=3s+tokens=5" }]
+
+[[models]]
+name = "left-alone"
+cancel_whole = false
+deployments = [{ backend = "a", model = "mock-a+slow=1s+tokens=5" }]
+
+[[models]]
+name = "paced"
+deployments = [{ backend = "a", model = "mock-a+gap=20ms+tokens=12" }]
+
+[[models]]
+name = "broken-before"
+retries = { max_attempts = 1 }
+deployments = [{ backend = "a", model = "mock-a+ttft=100ms+error-in-stream=0" }]
+
+[[models]]
+name = "refused"
+deployments = [{ backend = "a", model = "mock-a+slow=100ms+status=400" }]
+
+[[models]]
+name = "broken-after"
+deployments = [{ backend = "a", model = "mock-a+gap=50ms+tokens=20+cut=8" }, { backend = "b", model = "mock-b+gap=5ms+tokens=20", priority = 1 }]
+
+[[models]]
+name = "broken-alone"
+retries = { max_attempts = 1 }
+deployments = [{ backend = "a", model = "mock-a+gap=50ms+tokens=20+error-in-stream=8" }]
+
+[[models]]
+name = "runaway"
+response_bytes = 100_000
+retries = { max_attempts = 1 }
+deployments = [{ backend = "a", model = "mock-a+gap=1ms+runaway" }]
+
+[[models]]
+name = "*"
+deployments = [{ backend = "a" }]
+
+[[limits]]
+name = "everything"
+counter_key = []
+token_quota = 1_000_000_000
+period = "year"
+"""
+
+
+@pytest.fixture(scope="module")
+def gateway(mock, tmp_path_factory):
+    running = Gateway(tmp_path_factory.mktemp("gateway"), mock, document=document(mock, POOLS))
+    yield running
+    running.stop()
+
+
+def direct(gateway, model, text, **fields):
+    """What the mock answers whole, but for an empty list that it does not say in a stream; neither does OpenAI."""
+    body = {"model": model, "messages": [{"role": "user", "content": text}], **fields}
+    whole = httpx.post(f"{gateway.mock.url}/v1/chat/completions", json=body).json()
+    for choice in whole["choices"]:
+        assert choice["message"].pop("annotations") == []
+    return whole
+
+
+def leave_after(gateway, model, text, seconds):
+    """Asks, waits, and hangs up; what had come by then, and when it left, in ms since the epoch."""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": text}]}).encode()
+    address = httpx.URL(gateway.url)
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: {address.host}\r\nauthorization: Bearer {KEY}\r\n"
+        f"x-request-id: {text.replace(' ', '-')}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((address.host, address.port)) as client:
+        client.sendall(head.encode() + body)
+        time.sleep(seconds)
+        client.setblocking(False)
+        try:
+            came = client.recv(65536)
+        except BlockingIOError:
+            came = b""
+        return came, time.time() * 1000
+
+
+def ended(gateway, text):
+    return until("the upstream has ended", lambda: [e for e in gateway.received(text) if e["ended"]])[0]
+
+
+def used(gateway):
+    return gateway.admin.get("/admin/limits/everything").json()["amounts"][0]["used"]
+
+
+def test_a_client_that_leaves_stops_the_provider_within_a_second_and_pays_for_what_was_said(gateway, unique):
+    before = used(gateway)
+    came, left_ms = leave_after(gateway, "slow", unique, 1)
+    assert came.startswith(b"HTTP/1.1 200") and came.endswith(b"\r\n\r\n"), "the head, and nothing of the answer"
+    entry = ended(gateway, unique)
+    assert entry["ended"] == "client_gone" and entry["ended_at_ms"] - left_ms < 1000 and entry["chunks"] < 60
+    record = gateway.record(unique.replace(" ", "-"))
+    assert (record["outcome"], record["deployment"], record["attempts"]) == ("client_gone", "a/mock-a+gap=50ms+tokens=200", 1)
+    assert record["estimated"] and 10 < record["completion_tokens"] < 60 and record["prompt_tokens"] > 0
+    assert record["route"].startswith("model=slow;deployment=a/") and not record["stream"]
+    tokens = record["prompt_tokens"] + record["completion_tokens"]
+    until("that is settled", lambda: used(gateway) == before + tokens)
+
+
+def test_a_client_that_leaves_before_the_first_token_is_seen_at_it(gateway, unique):
+    came, left_ms = leave_after(gateway, "slow-to-begin", unique, 0.5)
+    assert came == b"", "the status is not decided yet"
+    entry = ended(gateway, unique)
+    assert 2000 < entry["ended_at_ms"] - left_ms < 4000
+    assert gateway.record(unique.replace(" ", "-"))["outcome"] in ("client_gone", "completed")
+
+
+def test_without_it_an_answer_is_made_to_its_end(gateway, unique):
+    came, _ = leave_after(gateway, "left-alone", unique, 0.3)
+    assert came == b"" and ended(gateway, unique)["ended"] == "completed"
+    record = gateway.record(unique.replace(" ", "-"))
+    assert (record["outcome"], record["completion_tokens"], record["estimated"]) == ("client_gone", 5, False)
+    assert "stream" not in gateway.received(unique)[0]["body"]
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        ("mock+tokens=30", {}),
+        ("mock+gap=5ms+tokens=30", {}),
+        ("mock+gap=5ms+text=emoji+split=3", {"n": 3}),
+        ("mock+gap=5ms+tokens=30", {"max_tokens": 7, "stream": False}),
+        ("mock+gap=5ms+content-filter", {"stream": None}),
+        ("mock+gap=5ms+tokens=30+reasoning=9+cached=4", {}),
+        ("mock+gap=5ms+no-done", {}),
+        ("mock+gap=5ms+tool=2", {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]}),
+    ],
+)
+def test_the_answer_is_the_one_that_the_provider_gives_whole(gateway, unique, model, fields):
+    response = gateway.chat(model, unique, **fields)
+    whole = direct(gateway, model, unique, **fields)
+    sent = gateway.received(unique)[0]["body"]
+    assert sent["stream"] is True and sent["stream_options"] == {"include_usage": True}
+    assert response.headers["content-type"] == "application/json"
+    given = response.json()
+    # The mock's ids are hashes of the request, which differs by `stream`.
+    for answer in (given, whole):
+        assert answer.pop("id").startswith("chatcmpl-")
+        for choice in answer["choices"]:
+            for call in choice["message"].get("tool_calls") or []:
+                assert call.pop("id").startswith("call_")
+    assert given == whole
+    record = gateway.record_of(response)
+    assert (record["outcome"], record["estimated"], record["stream"]) == ("completed", False, False)
+    assert record["completion_tokens"] == whole["usage"]["completion_tokens"]
+
+
+def test_the_head_comes_with_the_first_token_and_the_cache_gets_the_answer(gateway, unique):
+    body = {"model": "paced", "messages": [{"role": "user", "content": unique}]}
+    began = time.monotonic()
+    with gateway.http.stream("POST", "/v1/chat/completions", json=body) as response:
+        head_after = time.monotonic() - began
+        answer = response.read()
+    assert head_after < 0.2 < time.monotonic() - began
+    assert response.headers["transfer-encoding"] == "chunked" and "content-length" not in response.headers
+    assert route_of(response) == {"model": "paced"}, "who answers is known at the end: the record has it"
+    assert gateway.record_of(response)["deployment"] == "a/mock-a+gap=20ms+tokens=12"
+    hit = until("it is cached", lambda: (r := gateway.chat("paced", unique)).headers["x-tollgate-cache"] == "exact" and r)
+    assert hit.content == answer
+
+
+@pytest.mark.parametrize(("model", "status"), [("broken-before", 500), ("refused", 400)])
+def test_a_failure_before_the_first_token_has_its_own_status(gateway, unique, model, status):
+    response = gateway.chat(model, unique)
+    assert (response.status_code, len(asked(gateway, unique))) == (status, 1)
+    assert response.json()["error"]["message"] and response.headers["x-tollgate-attempts"] == "1"
+
+
+def test_a_failure_after_it_is_tried_again_unseen(gateway, unique):
+    response = gateway.chat("broken-after", unique)
+    whole = direct(gateway, "mock-b+tokens=20", unique)
+    assert response.status_code == 200
+    assert response.json()["choices"] == whole["choices"] and response.json()["usage"] == whole["usage"]
+    assert [entry["ended"] for entry in gateway.received(unique)[:2]] == ["cut_by_mock", "completed"]
+    record = gateway.record_of(response)
+    assert (record["outcome"], record["attempts"], record["completion_tokens"]) == ("completed", 2, 20)
+    assert record["deployment"] == "b/mock-b+gap=5ms+tokens=20"
+    assert [u["completion_tokens"] for u in record["retried_usage"]] == [8], "what broke off is paid for"
+
+
+@pytest.mark.parametrize("model", ["broken-alone", "runaway"])
+def test_when_nobody_can_answer_the_transfer_breaks_off(gateway, unique, model):
+    body = {"model": model, "messages": [{"role": "user", "content": unique}]}
+    request_id = unique.replace(" ", "-")
+    with pytest.raises(httpx.RemoteProtocolError):
+        gateway.http.post("/v1/chat/completions", json=body, headers={"x-request-id": request_id})
+    assert len(asked(gateway, unique)) == 1
+    record = gateway.record(request_id)
+    assert record["outcome"] in ("upstream_failed", "upstream_error") and record["status"] == 200
+    assert record["retried_usage"][0]["completion_tokens"] >= 8
+
+
+def test_a_real_client_takes_that_for_a_connection_error_and_tries_again(gateway, unique):
+    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY, max_retries=1)
+    with pytest.raises(openai.APIConnectionError):
+        client.chat.completions.create(model="broken-alone", messages=[{"role": "user", "content": unique}])
+    assert len(asked(gateway, unique)) == 2
+    answer = client.chat.completions.create(model="paced", messages=[{"role": "user", "content": unique}])
+    assert answer.choices[0].finish_reason == "stop" and answer.usage.completion_tokens == 12
