@@ -7,7 +7,7 @@ use gateway_config::LimiterConfig;
 use quota::{CounterStore, MAX_AMOUNT, MAX_CHARGES, MAX_TOKENS, Reservation, StoreError, Unit};
 use quota::{Retried, Settlement, Taken, Usage, corrections, settle};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Reads the bytes as a reservation and as a batch.
 pub fn settlement(data: &[u8]) {
@@ -60,7 +60,7 @@ pub fn settlement(data: &[u8]) {
     expected.retain(|_, change| *change != 0);
     assert_eq!(rejected.iter().map(|r| r.index).collect::<Vec<_>>(), wrong);
     let store = Changes::default();
-    block_on(settle(&store, &config, &corrections)).expect("the store takes everything");
+    block_on(settle(&store, &config, &corrections, &BTreeSet::new())).expect("the store takes everything");
     assert_eq!(store.0.into_inner(), expected, "each counter changes by the sum of the differences");
 }
 
@@ -114,6 +114,7 @@ impl CounterStore for Changes {
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
         let first = self.0.borrow_mut().insert(key.to_owned(), delta.into());
         assert_eq!(first, None, "one write for each counter");
-        Ok(delta)
+        // It held what was charged, so what is given back leaves nothing below zero.
+        Ok(delta.max(0))
     }
 }

@@ -518,8 +518,8 @@ fn the_user_and_the_clients_headers_have_counters_of_their_own() {
         [("own", "counter_key = [\"user\", \"header:x-project\", \"client_ip\"]\nrequests_per_minute = 3")];
     let config = config(&rules, "");
     let mut facts = HeaderMap::new();
-    for (name, value) in [("x-tollgate-header-x-project", "p"), (headers::CLIENT_IP, "10.0.0.1")] {
-        facts.insert(name, HeaderValue::from_static(value));
+    for (name, value) in [("x-tollgate-header-x-project", "pö"), (headers::CLIENT_IP, "10.0.0.1")] {
+        facts.insert(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
     for (user, expected) in [(r#","user":"ünal""#, "%C3%BCnal"), ("", ""), (r#","user":7"#, "")] {
         let body = format!(r#"{{"messages":[]{user}}}"#);
@@ -533,7 +533,7 @@ fn the_user_and_the_clients_headers_have_counters_of_their_own() {
         ));
         let headers = reservation.unwrap().headers;
         let text = headers[headers::RESERVATION].to_str().unwrap();
-        assert_eq!(text, format!("2;1:own:mn:{expected}+10.0.0.1+p:29000000:29000001"));
+        assert_eq!(text, format!("2;1:own:mn:{expected}+10.0.0.1+p%C3%B6:29000000:29000001"));
     }
 }
 
