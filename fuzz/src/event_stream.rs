@@ -184,7 +184,7 @@ fn relayed(frames: &[&[u8]], strip_usage: bool) -> Seen {
     };
     let source = Frames(frames.iter());
     block_on(async {
-        let opened = match open(source, 0, &options, &Stopped).await {
+        let opened = match open(source, 0, &options, &Stopped, &relay::Heard::default()).await {
             Ok(opened) => opened,
             Err(Unopened { failure, spent }) => {
                 let nothing = Vec::new;
