@@ -205,7 +205,8 @@ def test_a_failure_after_it_is_tried_again_unseen(gateway, unique):
     record = gateway.record_of(response)
     assert (record["outcome"], record["attempts"], record["completion_tokens"]) == ("completed", 2, 20)
     assert record["deployment"] == "b/mock-b+gap=5ms+tokens=20"
-    assert [u["completion_tokens"] for u in record["retried_usage"]] == [8], "what broke off is paid for"
+    (broken,) = record["retried_usage"]
+    assert 8 <= broken["completion_tokens"] <= 16, "what broke off is paid for: 8 tokens, estimated"
 
 
 @pytest.mark.parametrize("model", ["broken-alone", "runaway"])

@@ -117,7 +117,7 @@ impl Ledger {
     /// Notes who answered, or was asked last, how that was decided, and what was spent on attempts that gave no answer.
     pub fn answered_by(&mut self, call: &Call, outcome: &upstream::Outcome) {
         let attempts = call.story.so_far();
-        self.record.attempts = outcome.attempts;
+        self.record.attempts = attempts.made;
         self.record.route.clone_from(&outcome.explanation);
         // Whoever spoke last, whoever was asked in vain to go on after that.
         if let Some(Asked { deployment, pool }) = attempts.answered.last() {
