@@ -58,7 +58,7 @@ def test_a_failed_call_and_a_cache_hit_cost_nothing(new_gateway, minute_ahead):
     assert gateway.chat(text="at last", max_tokens=700).status_code == 200
 
 
-def test_a_reservation_that_comes_too_late_is_given_back(new_gateway, mock, tmp_path):
+def test_a_reservation_in_a_store_that_hangs_leaves_nothing_charged(new_gateway, mock, tmp_path):
     redis = servers.start_redis(tmp_path)
     limits = """
 [[backends]]
@@ -92,7 +92,6 @@ period = "year"
         finally:
             redis.process.send_signal(signal.SIGCONT)
         assert (late.status_code, late.json()["error"]["code"]) == (503, "limiter_unavailable")
-        until("the limiter admitted it", lambda: "admitted a request too late" in gateway.server.log())
         until("it is given back", lambda: counted() == used)
         assert gateway.chat(text="next", max_tokens=500).status_code == 200
     finally:
