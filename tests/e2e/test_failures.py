@@ -8,6 +8,7 @@ import json
 import re
 import signal
 import time
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -90,6 +91,19 @@ def test_without_a_limiter_nothing_is_admitted(new_gateway, without, unique):
     response = gateway.chat(text=unique)
     assert refused_uncounted(response) and not gateway.received(unique)
     assert gateway.record_of(response)["error_code"] == "limiter_unavailable"
+
+
+def test_a_reservation_that_comes_too_late_is_given_back(new_gateway, behaving, unique):
+    reservation = "2;100:each-consumer:mt:tester:7:8"
+    late = f"/answer-late?ms=6000&name=x-tollgate-reservation&value={quote(reservation)}"
+    gateway = new_gateway(manifest=behaving("token-limiter", late))
+    started = time.monotonic()
+    assert refused_uncounted(gateway.chat(text=unique)) and 4.5 < time.monotonic() - started < 5.9
+    until("it is admitted after all", lambda: "admitted a request too late" in log(gateway, "router", "stderr"))
+    returned = {"reservation": reservation, "outcome": "returned"}
+    asked = lambda: [json.loads(line) for line in log(gateway, "token-limiter").splitlines() if line.startswith('{"settlements"')]  # noqa: E731
+    (batch,) = until("it is settled", asked)
+    assert [{key: one[key] for key in returned} for one in batch["settlements"]] == [returned]
 
 
 def test_without_a_cache_requests_go_on(new_gateway, without, unique):

@@ -17,6 +17,12 @@ pub fn json(value: &Value) -> Result<Response<BoxBody>> {
     bytes(value.to_string())
 }
 
+/// `204` with one header.
+pub fn empty(name: &str, value: &str) -> Result<Response<BoxBody>> {
+    let body = box_body(FullBody::new(Bytes::new()));
+    Ok(Response::builder().status(StatusCode::NO_CONTENT).header(name, value).body(body)?)
+}
+
 /// `404`: the value asked for does not exist.
 pub fn not_found(what: &str) -> Result<Response<BoxBody>> {
     with(StatusCode::NOT_FOUND, what.to_owned().into())

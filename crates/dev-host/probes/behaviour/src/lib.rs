@@ -30,6 +30,7 @@ async fn handle(request: Request) -> Result<Response<BoxBody>> {
         "/size" => request::size(request).await,
         "/instance" => running::instance(serial),
         "/sleep" => running::sleep(&arguments).await,
+        "/answer-late" => running::answer_late(&arguments, request.into_body().bytes().await?).await,
         "/busy" => running::busy(&arguments),
         "/panic" => running::panic(&arguments).await,
         "/error" => running::error(),

@@ -38,6 +38,15 @@ pub async fn sleep(arguments: &Arguments) -> Result<Response<BoxBody>> {
     instance(REQUESTS.load(Ordering::Relaxed))
 }
 
+/// Prints the body and, after `ms`, answers 204 with the header `name` of this `value`: a component that says what it is
+/// told to, late.
+#[expect(clippy::print_stdout, reason = "what it was asked is read in its log")]
+pub async fn answer_late(arguments: &Arguments, body: Bytes) -> Result<Response<BoxBody>> {
+    println!("{}", String::from_utf8_lossy(&body));
+    spin_sdk::time::sleep(arguments.millis("ms")?).await;
+    answer::empty(arguments.required("name")?, arguments.required("value")?)
+}
+
 /// Like [`sleep`], but computing all the while, so that nothing else in the instance can run.
 pub fn busy(arguments: &Arguments) -> Result<Response<BoxBody>> {
     let (started, wanted) = (Instant::now(), arguments.millis("ms")?);
