@@ -260,7 +260,7 @@ def test_whoever_was_asked_in_vain_to_go_on_is_not_who_answered(gateway, unique)
     assert asked(gateway, unique)[:4] == ["mock-a+tokens=20+cut=5"] + ["mock-b+status=503"] * 3
     record = gateway.record_of(answer.response)
     assert record["deployment"] == answer.response.headers["x-tollgate-deployment"] == "a/mock-a+tokens=20+cut=5"
-    assert (record["pool"], record["attempts"]) == ("in-vain", 4) and 5 <= record["completion_tokens"] <= 12, "five tokens, estimated"
+    assert (record["pool"], record["attempts"], record["completion_tokens"]) == ("in-vain", 4, estimated(answer.text))
     assert not record.get("retried_usage")
 
 
@@ -364,10 +364,11 @@ def test_what_was_held_for_a_client_that_leaves_is_paid_for_where_it_was_made(ga
     assert record["deployment"] == "b/mock-b+gap=50ms+tokens=200" and record["pool"] == "held-and-slow"
     assert 5 < record["completion_tokens"] < 60 and record["estimated"]
     (wasted,) = record["retried_usage"]
-    assert wasted["deployment"][0] == "a" and 36 <= wasted["completion_tokens"] <= 60, "40 tokens, estimated"
+    assert wasted["deployment"][0] == "a"
     assert "skipped=a/mock-a+gap=10ms+tokens=60+cut=40:failed" in record["route"]
     ended = until("all is closed", lambda: [e["ended"] for e in gateway.received(unique) if e["ended"]][1:])
     assert ended == ["client_gone"]
+    assert wasted["completion_tokens"] == estimated(beginning(told(gateway, "mock+tokens=60", unique), 40))
 
 
 def test_what_was_said_before_nobody_had_gone_on_yet_is_paid_for_where_it_was_said(gateway, unique):
@@ -375,10 +376,11 @@ def test_what_was_said_before_nobody_had_gone_on_yet_is_paid_for_where_it_was_sa
     assert b'"content"' in received
     record = gateway.record_of(response)
     assert (record["outcome"], record["deployment"]) == ("client_gone", "a/mock-a+tokens=20+cut=5")
-    assert record["attempts"] == 2 and 5 <= record["completion_tokens"] <= 12, "five tokens, estimated"
+    assert record["attempts"] == 2
     (going_on,) = record["retried_usage"]
     assert going_on["prompt_tokens"] > 0 and going_on["completion_tokens"] == 0, "whoever was asked to go on has got the prompt"
     until("all is closed", lambda: [e["ended"] for e in gateway.received(unique)] == ["cut_by_mock", "client_gone"])
+    assert record["completion_tokens"] == estimated(beginning(told(gateway, "mock+tokens=20", unique), 5))
 
 
 def test_what_was_held_until_the_total_time_is_paid_for(gateway, unique):
