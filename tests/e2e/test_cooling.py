@@ -25,7 +25,13 @@ deployments = [{ backend = "a", model = "mock-overflowing+status=429" }, { backe
 
 [[models]]
 name = "lone"
+retries = { max_attempts = 1 }
+breaker = { failures = 3 }
 deployments = [{ backend = "a", model = "mock-lone+status=429" }]
+
+[[models]]
+name = "lone-saying-when"
+deployments = [{ backend = "a", model = "mock-lone+status=429+retry-after=60" }]
 
 [[models]]
 name = "not-a-failure-here"
@@ -93,10 +99,16 @@ def test_a_tier_that_is_asked_too_much_overflows_at_once_also_without_a_hint(gat
     assert ask(gateway, "overflowing", unique, "later").headers["x-tollgate-attempts"] == "2", "the probe, and elsewhere"
 
 
-def test_what_is_alone_and_asked_too_much_is_not_hammered(gateway, unique):
-    refused = ask(gateway, "lone", unique, 0)
-    assert (refused.status_code, refused.headers["x-tollgate-attempts"]) == (429, "1")
-    assert all(10 <= is_left_alone(ask(gateway, "lone", unique, i)) <= 15 for i in range(1, 4))
+def test_what_is_alone_and_does_not_say_when_is_asked_again_until_it_has_failed_often(gateway, unique):
+    refused = [ask(gateway, "lone", unique, i) for i in range(3)]
+    assert [(answer.status_code, answer.headers["x-tollgate-attempts"]) for answer in refused] == [(429, "1")] * 3
+    assert is_left_alone(ask(gateway, "lone", unique, 3)) <= 15
+    assert len(gateway.received(unique)) == 3
+
+
+def test_what_is_alone_and_says_when_is_left_alone(gateway, unique):
+    assert ask(gateway, "lone-saying-when", unique, 0).status_code == 429
+    assert 55 <= is_left_alone(ask(gateway, "lone-saying-when", unique, 1)) <= 60
     assert len(gateway.received(unique)) == 1
 
 

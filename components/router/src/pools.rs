@@ -7,7 +7,7 @@ use crate::host::{self, Shared};
 use gateway_config::{Breaker, Deployment, RouterConfig};
 use routing::breaker::{self, Breakers, Probe};
 use routing::hash::Chance;
-use routing::{Choice, DeploymentId, Failure, Fleet, Loads, Target, View, capacity};
+use routing::{Choice, DeploymentId, Failure, Fleet, Loads, Pool, Target, View, capacity};
 use std::cell::RefCell;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -102,10 +102,10 @@ pub async fn succeeded(id: DeploymentId, policy: &Breaker, claim: Option<Claim>)
     Claim::told(claim);
 }
 
-/// Notes that a deployment has failed, be it after its answer had begun.
-pub async fn failed(id: DeploymentId, policy: &Breaker, failure: &Failure, claim: Option<Claim>) {
+/// Notes that a deployment of a pool has failed, be it after its answer had begun.
+pub async fn failed(id: DeploymentId, pool: &Pool<'_>, failure: &Failure, claim: Option<Claim>) {
     let (store, probe) = (Shared::within(STORE_WITHIN), Claim::probe(claim.as_ref()));
-    let failing = failure.for_breaker(policy);
+    let (policy, failing) = (&pool.model.settings.breaker, pool.for_breaker(failure));
     tell("tell", breaker::failed(breakers(), &store, id, policy, failing, probe, host::epoch_ms())).await;
     Claim::told(claim);
 }

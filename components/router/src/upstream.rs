@@ -107,11 +107,11 @@ async fn pursue<T>(
             Step::Ask(attempt) => attempt,
         };
         let (id, deployment) = (attempt.choice.id, attempt.choice.deployment);
-        let model = plan.target().pool.model;
-        let settings = &model.settings;
+        let pool = plan.target().pool;
+        let settings = &pool.model.settings;
         let mut claim = None;
         if attempt.choice.is_probe {
-            let lease_ms = pools::fleet(call.config).probe_lease_ms(id, model);
+            let lease_ms = pools::fleet(call.config).probe_lease_ms(id, pool.model);
             claim = pools::claim_probe(id, lease_ms).await;
             if claim.is_none() {
                 plan.not_asked();
@@ -140,7 +140,7 @@ async fn pursue<T>(
                 flight.used(call.tokens(failed.spent));
                 drop(flight);
                 pools::failed_after(id, &failed.failure, took_ms);
-                pools::failed(id, &settings.breaker, &failed.failure, claim).await;
+                pools::failed(id, pool, &failed.failure, claim).await;
                 if plan.failed(failed.failure, host::epoch_ms()) {
                     outcome.deployment = Some(deployment);
                     outcome.given = failed.given;
@@ -179,7 +179,7 @@ impl Elsewhere {
         let Some(target) = pools::fleet(self.call.config).target(&self.outcome.model) else { return };
         let settings = &target.pool.model.settings;
         if let Some(failure) = failure.and_then(|failure| attempt::broke_off(failure, settings)) {
-            pools::failed(id, &settings.breaker, &failure, None).await;
+            pools::failed(id, target.pool, &failure, None).await;
         }
     }
 }

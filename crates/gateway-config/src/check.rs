@@ -48,7 +48,8 @@ pub fn check(gateway: &str, secrets: &str, plain: PlainVariables<'_>) -> Result<
         return report.finish(Summary::default());
     };
     let root = document.root(&report);
-    let mut router = router::read(&document, secrets, plain, &report);
+    let secrets = Secrets::read(secrets, plain, document.is_built_in, &report);
+    let mut router = router::read(&document, &secrets, &report);
     let is_router_sound = report.len() == 0;
     let limiter = limits::read(&root);
     let is_limiter_sound = report.len() == 0;
@@ -61,11 +62,9 @@ pub fn check(gateway: &str, secrets: &str, plain: PlainVariables<'_>) -> Result<
             router.take_prices(usage.pricing.clone(), &report);
         }
     }
-    if is_limiter_sound && report.len() == before_usage {
-        limits::refuse_limits_that_fit_nothing(&limiter, &router, &usage.pricing, &report);
-    }
     if is_limiter_sound {
-        limits::refuse_leases_shorter_than_requests(&limiter, &router, &report);
+        let pricing = (report.len() == before_usage).then_some(&usage.pricing);
+        limits::refuse_what_does_not_fit(&limiter, &router, pricing, &report);
     }
     let plain_http_origins = plain_http_origins(&router);
     if plain_http_origins.len() > PLAIN_HTTP_ORIGINS_MAX {

@@ -47,7 +47,8 @@ impl RouterConfig {
         let report = Report::default();
         let config = match Document::gateway(gateway, &report) {
             Some(document) => {
-                let mut config = read(&document, secrets, plain, &report);
+                let secrets = Secrets::read(secrets, plain, document.is_built_in, &report);
+                let mut config = read(&document, &secrets, &report);
                 if config.needs_prices() {
                     config.take_prices(pricing::read(&document.root(&report)), &report);
                 }
@@ -100,15 +101,9 @@ impl RouterConfig {
 }
 
 /// Reads the router's sections.
-pub(crate) fn read(
-    document: &Document<'_>,
-    secrets: &str,
-    plain: PlainVariables<'_>,
-    report: &Report,
-) -> RouterConfig {
+pub(crate) fn read(document: &Document<'_>, secrets: &Secrets, report: &Report) -> RouterConfig {
     let root = document.root(report);
-    let secrets = Secrets::read(secrets, plain, document.is_built_in, report);
-    let backends = backends::read(&root, &secrets);
+    let backends = backends::read(&root, secrets);
     let defaults = settings::read_defaults(&root);
     let models = models::read(&root, &backends, &defaults);
     let consumers = consumers::read(&root, &models, document.is_built_in);

@@ -39,12 +39,17 @@ const OPENAI_API_KEY: &str = "openai_api_key";
 
 /// The `secrets` document and the plain variables: names and values.
 pub(crate) struct Secrets {
-    /// `None` when the document cannot be read, so that nothing is reported as missing from it.
+    /// `None` when the document cannot be read or is not seen, so that nothing is reported as missing from it.
     values: Option<HashMap<String, Secret>>,
     is_built_in: bool,
 }
 
 impl Secrets {
+    /// For whoever is not told them: no reference has a value, and none is reported.
+    pub fn unseen() -> Self {
+        Secrets { values: None, is_built_in: false }
+    }
+
     /// Reads the document; `is_built_in` says whether it is the built-in gateway that refers to it.
     pub fn read(secrets: &str, plain: PlainVariables<'_>, is_built_in: bool, report: &Report) -> Self {
         let Some(document) = Document::secrets(secrets, report) else {

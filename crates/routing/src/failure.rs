@@ -112,8 +112,8 @@ impl Failure {
         }
     }
 
-    /// What the deployment's breaker makes of it.
-    pub fn for_breaker(&self, policy: &Breaker) -> Failing {
+    /// What the deployment's breaker makes of it, by the settings alone.
+    pub(crate) fn for_breaker(&self, policy: &Breaker) -> Failing {
         let is_of_the_statuses = self.status.is_some_and(|status| policy.statuses.contains(status));
         let is_about_the_prompt = matches!(self.class, ErrorClass::ContextWindow | ErrorClass::ContentPolicy);
         let counts = !is_about_the_prompt

@@ -1,7 +1,7 @@
 //! The document's pools, prepared once so that a decision per request looks nothing up by name and copies nothing.
 
-use crate::ById;
-use crate::DeploymentId;
+use crate::breaker::Failing;
+use crate::{ById, DeploymentId, Failure};
 use gateway_config::{Deployment, ErrorClass, Model, Price, RouterConfig};
 use std::collections::HashMap;
 
@@ -105,6 +105,20 @@ impl<'c> Pool<'c> {
     /// The upstream model name that a deployment of this pool is asked for, `name` being the target's.
     pub fn upstream_model<'n>(&self, deployment: &'n Deployment, name: &'n str) -> &'n str {
         deployment.model.as_deref().unwrap_or(name)
+    }
+
+    /// What a failure of one of its deployments means for that one's breaker.
+    ///
+    /// A rate limit that does not say for how long opens it at once only where others can take over: to refuse everything
+    /// for as long as a trip would do more harm than the limit.
+    pub fn for_breaker(&self, failure: &Failure) -> Failing {
+        let failing = failure.for_breaker(&self.model.settings.breaker);
+        Failing { is_rate_limit: failing.is_rate_limit && self.can_overflow(), ..failing }
+    }
+
+    fn can_overflow(&self) -> bool {
+        let in_use = self.members.iter().filter(|member| member.deployment.weight > 0);
+        in_use.count() > 1 || self.fallbacks.iter().any(|(_, on)| on.contains(&ErrorClass::RateLimit))
     }
 }
 

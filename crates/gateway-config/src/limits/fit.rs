@@ -1,5 +1,4 @@
-//! Rules that can never match, never decide or tell no requests apart: said when the whole document is checked,
-//! because one component alone does not see what the others read.
+//! Rules that can never match, never decide or tell no requests apart.
 
 use super::{CounterPart, Limit, LimiterConfig, Measure};
 use crate::document::Report;
@@ -8,7 +7,7 @@ use crate::router::RouterConfig;
 use crate::{Consumer, Pricing, Route};
 
 /// Reports every rule that does not fit the consumers, models and prices of the document.
-pub(crate) fn refuse_limits_that_fit_nothing(
+pub(super) fn refuse_limits_that_fit_nothing(
     limiter: &LimiterConfig,
     router: &RouterConfig,
     pricing: &Pricing,

@@ -7,7 +7,7 @@ use crate::router::RouterConfig;
 
 /// Reports every rule whose `lease_s` is less than a request that it counts may last: `timeouts.total_ms` of its model,
 /// retries and fallbacks included.
-pub(crate) fn refuse_leases_shorter_than_requests(
+pub(super) fn refuse_leases_shorter_than_requests(
     limiter: &LimiterConfig,
     router: &RouterConfig,
     report: &Report,

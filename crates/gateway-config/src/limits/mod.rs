@@ -15,17 +15,17 @@ mod zone;
 
 pub use amount::{Check, Measure, Period, Window};
 pub use counter_key::CounterPart;
-pub(crate) use fit::refuse_limits_that_fit_nothing;
 pub use headers::LimitHeaders;
-pub(crate) use lease::refuse_leases_shorter_than_requests;
 pub use prices::CostTable;
 pub use rule::{Limit, Matches, Mode};
 pub use weights::Weights;
 pub use zone::Zone;
 
-use crate::Problems;
 use crate::document::{Document, Report};
 use crate::fields::{Fields, unknown_name};
+use crate::router::{self, RouterConfig};
+use crate::secret::Secrets;
+use crate::{Pricing, Problems};
 
 /// Keys of `[limiter]`.
 pub(crate) const LIMITER_KEYS: &[&str] = &["completion_reserve", "on_store_error", "headers", "store"];
@@ -88,7 +88,9 @@ impl LimiterConfig {
     /// prices and which deployments serve a model.
     ///
     /// # Errors
-    /// Everything that is wrong with the first two and with the prices. `[[models]]` is the router's to judge.
+    /// Everything that is wrong with the first two and with the prices, and rules that do not fit the document's models and
+    /// consumers: they would limit nothing. What is wrong with the router's sections themselves is the router's to say, and
+    /// whether rules fit them is not judged then.
     pub fn parse(gateway: &str) -> Result<Self, Problems> {
         let report = Report::default();
         let config = Document::gateway(gateway, &report).map(|document| {
@@ -97,9 +99,20 @@ impl LimiterConfig {
             if config.limits.iter().flat_map(|limit| &limit.checks).any(|c| c.measure == Measure::NanoUsd) {
                 config.costs = prices::read(&root);
             }
+            if report.len() == 0 && !config.limits.is_empty() {
+                config.refuse_what_does_not_fit(&document, &report);
+            }
             config
         });
         report.finish(config.unwrap_or_default())
+    }
+
+    fn refuse_what_does_not_fit(&self, document: &Document<'_>, report: &Report) {
+        let unheard = Report::default();
+        let router = router::read(document, &Secrets::unseen(), &unheard);
+        if unheard.len() == 0 {
+            refuse_what_does_not_fit(self, &router, Some(self.costs.pricing()), report);
+        }
     }
 
     /// The rule of this name.
@@ -111,6 +124,19 @@ impl LimiterConfig {
     pub fn counts_by(&self, part: &CounterPart) -> bool {
         self.limits.iter().any(|limit| limit.counter_key.contains(part))
     }
+}
+
+/// Reports every rule that could not limit what it says with these models and consumers, and, where they are known, these prices.
+pub(crate) fn refuse_what_does_not_fit(
+    limiter: &LimiterConfig,
+    router: &RouterConfig,
+    pricing: Option<&Pricing>,
+    report: &Report,
+) {
+    if let Some(pricing) = pricing {
+        fit::refuse_limits_that_fit_nothing(limiter, router, pricing, report);
+    }
+    lease::refuse_leases_shorter_than_requests(limiter, router, report);
 }
 
 /// The headers of the client's that rules count by, for whoever hands them on; what is wrong with the rules is not said.

@@ -47,6 +47,10 @@ impl CostTable {
         })
     }
 
+    pub(crate) fn pricing(&self) -> &Pricing {
+        &self.pricing
+    }
+
     /// The price of `model` at the deployment that answered; `None` when it has none.
     pub fn at(&self, model: &str, deployment: &str) -> Option<&Price> {
         self.pricing.price(model, deployment)

@@ -24,7 +24,7 @@ pub struct Failing {
     pub counts: bool,
     /// How long the provider asks to be left alone, in ms.
     pub retry_after_ms: Option<u64>,
-    /// Whether too much was asked of it: that opens it at once, where it does not say for how long for as long as a trip.
+    /// Whether too much was asked of it, and others can take over: that opens it at once, where it does not say for how long for as long as a trip.
     pub is_rate_limit: bool,
 }
 

@@ -207,7 +207,7 @@ fn run_from(
                     ended_ms: now_ms,
                 });
                 let Some(failure) = failure(fate, settings, now_ms) else { return (made, None, explained) };
-                let failing = failure.for_breaker(policy);
+                let failing = plan.target().pool.for_breaker(&failure);
                 let noted = breaker::failed(&breakers, &NoStore, id, policy, failing, probe, now_ms);
                 let _unheard = futures::executor::block_on(noted);
                 plan.failed(failure, now_ms);
@@ -586,4 +586,21 @@ fn a_pool_that_is_only_cooling_falls_back_as_rate_limited() {
     let expected =
         "model=second;deployment=b0/second;strategy=weighted;tier=0;attempts=1;fallback=first:rate_limit";
     assert_eq!(explained, expected);
+}
+
+#[test]
+fn a_rate_limit_opens_at_once_where_others_can_take_over() {
+    for (deployments, on, expected) in [
+        (1, &[][..], false),
+        (1, &[ErrorClass::Timeout], false),
+        (1, &[ErrorClass::RateLimit], true),
+        (2, &[], true),
+    ] {
+        let config = plain(deployments, on);
+        let fleet = Fleet::new(&config);
+        let pool = fleet.target("first").unwrap().pool;
+        let too_much = failure(Fate::Status(429), &Settings::default(), START_MS).unwrap();
+        let failing = pool.for_breaker(&too_much);
+        assert_eq!((failing.counts, failing.is_rate_limit), (true, expected), "{deployments} {on:?}");
+    }
 }
