@@ -203,6 +203,7 @@ def test_a_copy_is_neither_waited_for_nor_seen(gateway, unique, stream):
     response = gateway.chat("copied", unique, stream=stream)
     assert response.status_code == 200 and time.monotonic() - started < 0.7
     assert response.headers["x-tollgate-deployment"] == "a/mock-copied" and "shadow" not in response.text
+    assert (route_of(response)["route"], route_of(response)["mirror"]) == ("copies", "shadow")
     copy = until("the copy is answered", lambda: [e for e in gateway.received(unique) if "shadow" in e["body"]["model"] and e["ended"]])
     assert copy[0]["ended"] == "completed" and len(gateway.received(unique)) == 2
     assert copy[0]["body"]["messages"] == [{"role": "user", "content": unique}]
@@ -275,17 +276,49 @@ def test_what_is_over_a_capacity_goes_to_the_next_priority(gateway, unique):
 
 
 @pytest.mark.parametrize(
-    ("headers", "deployment"),
+    ("headers", "deployment", "region"),
     [
-        ({"x-user-region": "eu-north"}, "mock-west"),
-        ({"x-user-region": "us-west"}, "mock-east"),
-        ({"x-user-region": "asia"}, "mock-asia"),
-        ({"x-forwarded-region": "asia"}, "mock-asia"),
-        ({"x-user-region": "eu", "x-forwarded-region": "asia"}, "mock-west"),
+        ({"x-user-region": "eu-north"}, "mock-west", "eu-west"),
+        ({"x-user-region": "us-west"}, "mock-east", "us-east"),
+        ({"x-user-region": "asia"}, "mock-asia", "asia"),
+        ({"x-forwarded-region": "asia"}, "mock-asia", "asia"),
+        ({"x-user-region": "eu", "x-forwarded-region": "asia"}, "mock-west", "eu-west"),
     ],
 )
-def test_the_nearest_region_is_asked(gateway, unique, headers, deployment):
+def test_the_nearest_region_is_asked(gateway, unique, headers, deployment, region):
     assert set(deployments(gateway, "everywhere", unique, 5, headers=headers)) == {deployment}
+    assert route_of(gateway.chat("everywhere", unique, headers=headers))["region"] == region
+    assert "region" not in route_of(gateway.chat("everywhere", unique))
+
+
+def test_a_refusal_says_which_route_led_to_it(new_gateway, mock, unique):
+    pools = """
+[[models]]
+name = "plain"
+deployments = [{ backend = "a", model = "mock-plain" }]
+
+[[models]]
+name = "staging"
+deployments = [{ backend = "b", model = "mock-staging" }]
+
+[[routes]]
+name = "canary"
+headers = { x-stage = "canary" }
+mirror = { to = "plain" }
+to = "staging"
+
+[[limits]]
+name = "one"
+counter_key = ["model"]
+requests_per_minute = 1
+"""
+    gateway = new_gateway(document=document(mock, pools))
+    answers = [gateway.chat("plain", f"{unique} {n}", headers={"x-stage": "canary"}) for n in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    decided = "route=canary;model=staging"
+    assert answers[1].headers["x-tollgate-route"] == decided, "and no copy was made"
+    record = gateway.record_of(answers[1])
+    assert (record["route"], record["pool"], record["outcome"]) == (decided, "staging", "refused")
 
 
 def test_a_cached_answer_says_which_route_led_to_it(new_gateway, mock, unique):

@@ -8,7 +8,7 @@ use gateway_config::RouterConfig;
 use http::HeaderMap;
 use openai_types::ChatRequest;
 use relay::{Heard, Options};
-use routing::{Target, Wish};
+use routing::{Led, Target, Wish};
 use std::cell::Cell;
 
 /// The request.
@@ -25,6 +25,8 @@ pub struct Call {
     pub model: String,
     /// The route that decided so.
     pub route: Option<&'static str>,
+    /// The pool that was sent a copy.
+    pub mirror: Cell<Option<&'static str>>,
     /// Where the client says that it is.
     pub region: Option<String>,
     /// Hash of its session.
@@ -76,7 +78,12 @@ impl Call {
 
     /// How it came to its model, while nothing is known of the deployment.
     pub fn decision(&self) -> String {
-        routing::explain_decision(self.route, &self.model)
+        routing::explain_decision(self.led(), &self.model)
+    }
+
+    /// What the document's routes made of it.
+    pub fn led(&self) -> Led<'static> {
+        Led { route: self.route, mirror: self.mirror.get() }
     }
 
     /// What of it matters for where it goes.

@@ -131,6 +131,7 @@ impl Client<'_> {
             asked,
             model,
             route,
+            mirror: Cell::new(None),
             region,
             session,
             prompt_tokens,
@@ -153,7 +154,7 @@ impl Client<'_> {
     ) -> Result<Reply, Cause> {
         let facts = self.facts(&call);
         let ((admission, lookup), ()) =
-            futures::join!(peers::ask(&facts, self.body), pools::refresh(call.target()));
+            futures::join!(peers::ask(&facts, self.body), pools::refresh(self.config, call.target()));
         let mut limit_headers = match admission {
             Admission::Admitted { reservation, prompt_tokens, observed, uncounted, headers } => {
                 ledger.reserved(reservation, prompt_tokens, observed, uncounted);
@@ -167,8 +168,10 @@ impl Client<'_> {
                     500 => "invalid_configuration",
                     _ => "limiter_unavailable",
                 };
+                let mut reply = Reply::whole(status, headers, body);
+                led(&call, &mut reply, &mut ledger);
                 ledger.close(status, Outcome::Refused, code, Spent::Nothing);
-                return Ok(Reply::whole(status, headers, body));
+                return Ok(reply);
             }
             Admission::Unavailable => return Err(refuse(ledger, Cause::LimiterUnavailable)),
         };
@@ -177,11 +180,7 @@ impl Client<'_> {
                 ledger.looked_up(CacheOutcome::Exact);
                 set_consumed(&mut limit_headers, self.config, 0);
                 let mut reply = Reply::whole(200, headers, body).with_headers(limit_headers);
-                if call.route.is_some() {
-                    let decision = call.decision();
-                    reply.set(HeaderName::from_static(headers::ROUTE), &decision);
-                    ledger.decided(&call, decision);
-                }
+                led(&call, &mut reply, &mut ledger);
                 return Ok(reply.and_then(move |taken| async move {
                     ledger.close_hit(200, whole::outcome_of(taken), usage);
                 }));
@@ -281,10 +280,19 @@ fn sizes(model: &str, body: &[u8]) -> (u64, u64) {
     (prompt, view.max_completion_tokens.unwrap_or(COMPLETION_TOKENS).saturating_mul(view.n))
 }
 
+/// Explains, to the client and in the record, an answer that no deployment gave, where a route led the request.
+fn led(call: &Call, reply: &mut Reply, ledger: &mut Ledger) {
+    if call.route.is_some() {
+        let decision = call.decision();
+        reply.set(HeaderName::from_static(headers::ROUTE), &decision);
+        ledger.decided(call, decision);
+    }
+}
+
 /// Hands the outcome to the client.
 fn answered(
     call: Rc<Call>,
-    outcome: upstream::Outcome,
+    mut outcome: upstream::Outcome,
     mut extra: HeaderMap,
     mut ledger: Ledger,
     cache_key: Option<String>,
@@ -299,16 +307,14 @@ fn answered(
     // What another model said in its place is not this model's answer to the next who asks.
     let cache_key = cache_key.filter(|_| outcome.model == call.model);
     let has_retried = outcome.attempts > 1;
-    let upstream::Outcome { given, .. } = outcome;
-    match given {
+    match outcome.take_given() {
         Given::Whole { headers, body } => {
             let spent = Spent::on_whole(&body);
             set_consumed(&mut extra, call.config, ledger.consumed(&spent));
             whole::at_hand(ledger, outcome.flight, cache_key, headers, body, spent).with_headers(extra)
         }
         Given::Stream { headers, source } => {
-            let rest = upstream::Outcome { given: Given::Nothing(NOTHING_LEFT), ..outcome };
-            let elsewhere = Elsewhere::new(call.clone(), rest);
+            let elsewhere = Elsewhere::new(call.clone(), outcome);
             stream::begun(call, headers, source, elsewhere, ledger, cache_key).with_headers(extra)
         }
         Given::Error { status, headers, body } => {
@@ -332,10 +338,6 @@ fn answered(
         }
     }
 }
-
-/// Stands where an answer was taken from.
-const NOTHING_LEFT: crate::error::UpstreamFailed =
-    crate::error::UpstreamFailed::NoneLeft { retry_after_s: None };
 
 /// Tells the client what its request took, now that it is known: the limiter's header has what it was expected to take.
 fn set_consumed(headers: &mut HeaderMap, config: &RouterConfig, tokens: u64) {

@@ -5,7 +5,7 @@
 
 use crate::host::{self, Shared};
 use gateway_config::{Breaker, Deployment, RouterConfig};
-use routing::breaker::{self, Breakers, Probe};
+use routing::breaker::{self, Breakers, Failing, Probe};
 use routing::hash::Chance;
 use routing::{Choice, DeploymentId, Failure, Fleet, Loads, Pool, Target, View, capacity};
 use std::cell::RefCell;
@@ -50,11 +50,12 @@ const STORE_WITHIN: Duration = Duration::from_millis(100);
 const CLAIM_WITHIN: Duration = Duration::from_millis(500);
 
 /// Reads what other instances know that matters for requests to a pool, at most once a second.
-pub async fn refresh(target: Option<Target<'static, '_>>) {
+pub async fn refresh(config: &'static RouterConfig, target: Option<Target<'static, '_>>) {
     let (store, now_ms) = (Shared::within(STORE_WITHIN), host::epoch_ms());
     tell("read", breaker::refresh(breakers(), &store, now_ms)).await;
     if let Some(target) = target {
-        tell("read", capacity::look(loads(), &store, target.with_capacity(), now_ms)).await;
+        let ids = fleet(config).with_capacity(target).into_iter();
+        tell("read", capacity::look(loads(), &store, ids, now_ms)).await;
     }
 }
 
@@ -62,32 +63,20 @@ pub async fn refresh(target: Option<Target<'static, '_>>) {
 pub async fn claim_probe(id: DeploymentId, lease_ms: u64) -> Option<Claim> {
     let store = Shared::within(CLAIM_WITHIN);
     let probe = breaker::claim_probe(breakers(), &store, id, lease_ms, host::epoch_ms).await?;
-    Some(Claim { id, probe: Some(probe) })
+    Some(Claim { id, probe })
 }
 
-/// A probe under way. Dropped before its result was told, it is given back: whoever asks is dropped where it waits when the client of a
-/// promised stream leaves, or the total has passed, and nobody else could ask until the lease is over.
+/// A probe under way. Dropped, it is given back, be it that its result was told or that there is none: whoever asks is dropped where it
+/// waits when the client of a promised stream leaves, or the total has passed, and nobody else could ask until the lease is over.
 #[derive(Debug)]
 pub struct Claim {
     id: DeploymentId,
-    probe: Option<Probe>,
-}
-
-impl Claim {
-    fn probe(claim: Option<&Self>) -> Option<Probe> {
-        claim.and_then(|claim| claim.probe)
-    }
-
-    fn told(claim: Option<Self>) {
-        if let Some(mut claim) = claim {
-            claim.probe = None;
-        }
-    }
+    probe: Probe,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let (id, Some(probe)) = (self.id, self.probe.take()) else { return };
+        let Claim { id, probe } = *self;
         host::spawn(async move {
             let store = Shared::within(CLAIM_WITHIN);
             tell("tell", breaker::released(breakers(), &store, id, probe)).await;
@@ -95,19 +84,28 @@ impl Drop for Claim {
     }
 }
 
-/// Notes that a deployment has answered.
-pub async fn succeeded(id: DeploymentId, policy: &Breaker, claim: Option<Claim>) {
-    let (store, probe) = (Shared::within(STORE_WITHIN), Claim::probe(claim.as_ref()));
-    tell("tell", breaker::succeeded(breakers(), &store, id, policy, probe, host::epoch_ms())).await;
-    Claim::told(claim);
+/// Notes that a deployment has answered; of a probe the others are told meanwhile.
+pub fn succeeded(id: DeploymentId, policy: &Breaker, claim: Option<Claim>) {
+    breakers().borrow_mut().count_success(id, policy, host::epoch_ms());
+    if let Some(claim) = claim {
+        host::spawn(async move { recovered(id, claim.probe).await });
+    }
 }
 
-/// Notes that a deployment of a pool has failed, be it after its answer had begun.
+/// Notes that a deployment of a pool has failed before its answer began.
 pub async fn failed(id: DeploymentId, pool: &Pool<'_>, failure: &Failure, claim: Option<Claim>) {
-    let (store, probe) = (Shared::within(STORE_WITHIN), Claim::probe(claim.as_ref()));
-    let (policy, failing) = (&pool.model.settings.breaker, pool.for_breaker(failure));
-    tell("tell", breaker::failed(breakers(), &store, id, policy, failing, probe, host::epoch_ms())).await;
-    Claim::told(claim);
+    tell_failure(id, pool, pool.for_breaker(failure), claim.is_some()).await;
+}
+
+/// Notes that an answer of a deployment of a pool broke off: that it began was noted as an answer.
+pub async fn broke_off(id: DeploymentId, pool: &Pool<'_>, failure: &Failure) {
+    let failing = Failing { had_begun: true, ..pool.for_breaker(failure) };
+    tell_failure(id, pool, failing, false).await;
+}
+
+async fn tell_failure(id: DeploymentId, pool: &Pool<'_>, failing: Failing, is_probe: bool) {
+    let (store, policy) = (Shared::within(STORE_WITHIN), &pool.model.settings.breaker);
+    tell("tell", breaker::failed(breakers(), &store, id, policy, failing, is_probe, host::epoch_ms())).await;
 }
 
 /// Notes how soon a deployment began to answer.
@@ -166,7 +164,7 @@ pub struct Flight {
 impl Flight {
     /// Begins, expected to take so many tokens at most.
     pub fn begin(choice: &Choice<'_>, tokens: u64) -> Self {
-        loads().borrow_mut().begin(choice.id, tokens, host::epoch_ms());
+        loads().borrow_mut().begin(choice.id, tokens);
         let has_capacity = choice.deployment.capacity_tokens_per_minute.is_some();
         Flight { id: choice.id, reserved_tokens: tokens, used_tokens: tokens, has_capacity }
     }

@@ -6,7 +6,7 @@ use crate::host;
 use crate::ledger::{Ledger, Spent};
 use crate::pools;
 use crate::story::Story;
-use crate::upstream;
+use crate::upstream::{self, Elsewhere};
 use contracts::Outcome;
 use gateway_config::Consumer;
 use relay::{ClientGone, End, NoResume, Sink};
@@ -24,6 +24,7 @@ thread_local! {
 /// Sends a copy to another pool. Its answer is read to the end, recorded with what it cost, and thrown away.
 pub fn mirror(call: &Rc<Call>, consumer: &'static Consumer, pool: &'static str) {
     let Some(place) = Place::take() else { return };
+    call.mirror.set(Some(pool));
     let copy = Call {
         config: call.config,
         chat: call.chat.clone(),
@@ -31,6 +32,7 @@ pub fn mirror(call: &Rc<Call>, consumer: &'static Consumer, pool: &'static str) 
         asked: call.asked.clone(),
         model: pool.to_owned(),
         route: call.route,
+        mirror: Cell::new(None),
         region: call.region.clone(),
         session: call.session,
         prompt_tokens: call.prompt_tokens,
@@ -76,25 +78,32 @@ impl Drop for Place {
 async fn answer_copy(call: Rc<Call>, consumer: &'static Consumer) {
     let mut ledger = Ledger::open(&call.arrival, Some(consumer));
     ledger.mirrors(&call);
-    let outcome = upstream::ask(call.clone()).await;
+    let mut outcome = upstream::ask(call.clone()).await;
     ledger.answered_by(&call, &outcome);
-    let (end, spent) = match outcome.given {
+    let given = outcome.take_given();
+    let mut asked = Elsewhere::new(call.clone(), outcome);
+    let mut broke_off = None;
+    let (end, spent) = match given {
         Given::Whole { body, .. } => (Outcome::Completed, Spent::on_whole(&body)),
         Given::Stream { source, .. } => {
             let first = std::future::ready(Some(*source));
             let options = call.options;
             let report =
                 relay::relay(first, &mut NoResume::default(), &mut Nobody, &options, &call.arrival).await;
-            let end = match report.end {
-                End::Complete => Outcome::Completed,
-                End::ClientGone | End::Failed(_) => Outcome::UpstreamFailed,
-            };
             let spent = report.spent.last().map_or(Spent::Nothing, |spent| Spent::from(*spent));
-            (end, spent)
+            match report.end {
+                End::Complete => (Outcome::Completed, spent),
+                End::ClientGone => (Outcome::UpstreamFailed, spent),
+                End::Failed(failure) => {
+                    broke_off = Some(failure);
+                    (Outcome::UpstreamFailed, spent)
+                }
+            }
         }
         Given::Error { .. } => (Outcome::UpstreamError, Spent::Nothing),
         Given::Nothing(_) => (Outcome::UpstreamFailed, Spent::Nothing),
     };
+    asked.end(ledger.tokens(&spent), broke_off.as_ref()).await;
     let status = if end == Outcome::Completed { 200 } else { 502 };
     ledger.close(status, end, "", spent);
 }

@@ -50,6 +50,12 @@ pub async fn ask(call: Rc<Call>) -> Outcome {
 }
 
 impl Outcome {
+    /// What it gave; in its place nothing is left.
+    pub fn take_given(&mut self) -> Given {
+        let nothing = Given::Nothing(UpstreamFailed::NoneLeft { retry_after_s: None });
+        std::mem::replace(&mut self.given, nothing)
+    }
+
     fn none_yet(call: &Call) -> Self {
         Outcome {
             deployment: None,
@@ -78,7 +84,7 @@ impl Drop for Asking<'_, '_> {
         let last = if *is_over { outcome.deployment } else { call.story.last().or(outcome.deployment) };
         outcome.attempts = plan.attempts();
         plan.target().name.clone_into(&mut outcome.model);
-        outcome.explanation = pools::view(call.config, |view| routing::explain(plan, call.route, last, view));
+        outcome.explanation = pools::view(call.config, |view| routing::explain(plan, call.led(), last, view));
         if !*is_over {
             call.story.explain(std::mem::take(&mut outcome.explanation));
         }
@@ -127,7 +133,7 @@ async fn pursue<T>(
             Ok(given) => {
                 call.story.answers();
                 pools::answered_after(id, took_ms);
-                pools::succeeded(id, &settings.breaker, claim).await;
+                pools::succeeded(id, &settings.breaker, claim);
                 outcome.deployment = Some(deployment);
                 return Some((given, flight));
             }
@@ -179,7 +185,7 @@ impl Elsewhere {
         let Some(target) = pools::fleet(self.call.config).target(&self.outcome.model) else { return };
         let settings = &target.pool.model.settings;
         if let Some(failure) = failure.and_then(|failure| attempt::broke_off(failure, settings)) {
-            pools::failed(id, target.pool, &failure, None).await;
+            pools::broke_off(id, target.pool, &failure).await;
         }
     }
 }
@@ -211,7 +217,7 @@ impl Resume for Elsewhere {
         };
         plan.target().name.clone_into(&mut self.outcome.model);
         self.outcome.explanation = pools::view(call.config, |view| {
-            routing::explain(&plan, call.route, self.outcome.deployment, view)
+            routing::explain(&plan, call.led(), self.outcome.deployment, view)
         });
         self.outcome.past = plan.into_past();
         self.outcome.flight = Some(flight);

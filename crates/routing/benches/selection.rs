@@ -50,7 +50,7 @@ fn main() {
                         View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms: n };
                     let choice = select(target, black_box(&wish), &view, |_| false, &mut chance);
                     let choice = black_box(choice).expect("one is in service");
-                    loads.begin(choice.id, 0, n);
+                    loads.begin(choice.id, 0);
                     loads.answered(choice.id, 100, n);
                     loads.end(choice.id, 0, 0, n);
                 }

@@ -2,7 +2,7 @@
 //!
 //! `route=canary;model=gpt-4o-mini;deployment=eu/gpt-4o-mini;strategy=weighted;tier=0;attempts=2;fallback=gpt-4o:rate_limit;skipped=us/gpt-4o-mini:open`
 //!
-//! Names hold none of `;` and `,`, so the fields can be taken apart again. What would make it too long is left out.
+//! `mirror` names the pool that got a copy, `region` where the deployment is, if the client said where it is itself. Names hold none of `;` and `,`, so the fields can be taken apart again. What would make it too long is left out.
 
 use crate::plan::Plan;
 use crate::select::{Skip, View, skipped};
@@ -11,25 +11,34 @@ use gateway_config::Deployment;
 /// Longest explanation, in bytes: as much as proxies pass without a thought.
 pub const EXPLANATION_MAX_BYTES: usize = 512;
 
+/// What a document's routes made of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Led<'c> {
+    /// The route that chose its model.
+    pub route: Option<&'c str>,
+    /// The pool that was sent a copy.
+    pub mirror: Option<&'c str>,
+}
+
 /// Explains how a request came to `deployment`, or to nowhere. `view` says what is out of service now.
 pub fn explain(
     plan: &Plan<'_, '_>,
-    route: Option<&str>,
+    led: Led<'_>,
     deployment: Option<&Deployment>,
     view: &View<'_>,
 ) -> String {
-    let mut text = Bounded::default();
-    if let Some(route) = route {
-        text.field("route", route);
-    }
     let target = plan.target();
-    text.field("model", target.name);
+    let mut text = Bounded::decision(led, target.name);
     if let Some(deployment) = deployment {
         text.field("deployment", &deployment.label);
     }
     text.field("strategy", target.pool.model.settings.strategy.as_str());
     if let Some(deployment) = deployment {
         text.field("tier", &deployment.priority.to_string());
+    }
+    let region = deployment.and_then(|deployment| deployment.region.as_deref());
+    if let Some(region) = region.filter(|_| plan.wish().region.is_some()) {
+        text.field("region", region);
     }
     text.field("attempts", &plan.attempts().to_string());
     text.list("fallback", plan.left().iter().map(|(name, class)| format!("{name}:{}", class.as_str())));
@@ -41,13 +50,8 @@ pub fn explain(
 }
 
 /// Explains how a request came to its model, where no deployment was asked yet, or none needed to be.
-pub fn explain_decision(route: Option<&str>, model: &str) -> String {
-    let mut text = Bounded::default();
-    if let Some(route) = route {
-        text.field("route", route);
-    }
-    text.field("model", model);
-    text.0
+pub fn explain_decision(led: Led<'_>, model: &str) -> String {
+    Bounded::decision(led, model).0
 }
 
 fn word(skip: Skip) -> &'static str {
@@ -64,6 +68,18 @@ fn word(skip: Skip) -> &'static str {
 struct Bounded(String);
 
 impl Bounded {
+    fn decision(led: Led<'_>, model: &str) -> Self {
+        let mut text = Bounded::default();
+        if let Some(route) = led.route {
+            text.field("route", route);
+        }
+        if let Some(pool) = led.mirror {
+            text.field("mirror", pool);
+        }
+        text.field("model", model);
+        text
+    }
+
     fn field(&mut self, name: &str, value: &str) {
         let separator = if self.0.is_empty() { "" } else { ";" };
         self.push(&format!("{separator}{name}={value}"));

@@ -126,8 +126,10 @@ impl Failure {
             };
         Failing {
             counts,
-            retry_after_ms: self.retry_after_ms.filter(|_| counts),
+            // At once, or a moment that has passed, is no time to leave it alone.
+            retry_after_ms: self.retry_after_ms.filter(|ms| counts && *ms > 0),
             is_rate_limit: counts && self.class == ErrorClass::RateLimit,
+            had_begun: false,
         }
     }
 
@@ -190,6 +192,19 @@ mod tests {
             let failure = Failure::answered(status, |_| None, body.as_bytes(), &settings, 0);
             assert_eq!(failure.is_retryable, is_retryable, "{status} {body}");
             assert_eq!(failure.for_breaker(&settings.breaker).counts, counts, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_wait_that_is_over_is_none() {
+        let settings = Settings::default();
+        for said in ["0", "0.0", "Sun, 06 Nov 1994 08:49:37 GMT"] {
+            let header = |name: &str| (name == "retry-after").then_some(said);
+            for status in [429, 503] {
+                let failing = Failure::answered(status, header, b"", &settings, 1_800_000_000_000);
+                let failing = failing.for_breaker(&settings.breaker);
+                assert_eq!((failing.counts, failing.retry_after_ms), (true, None), "{status} {said}");
+            }
         }
     }
 

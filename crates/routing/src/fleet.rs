@@ -44,9 +44,13 @@ pub struct Target<'c, 'n> {
     pub name: &'n str,
 }
 
-impl<'c> Target<'c, '_> {
-    /// Those of its deployments that have a capacity.
-    pub fn with_capacity(&self) -> impl Iterator<Item = DeploymentId> {
+impl Target<'_, '_> {
+    /// Its deployments.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = DeploymentId> {
+        self.pool.members.iter().map(|member| member.id(self.name))
+    }
+
+    fn with_capacity(&self) -> impl Iterator<Item = DeploymentId> {
         let has_one = |member: &&Member<'_>| {
             member.deployment.weight > 0 && member.deployment.capacity_tokens_per_minute.is_some()
         };
@@ -93,6 +97,26 @@ impl<'c> Fleet<'c> {
             return Some(Target { pool, name: &pool.model.name });
         }
         self.any.and_then(|index| self.pools.get(index)).map(|pool| Target { pool, name })
+    }
+
+    /// The deployments with a capacity that a request for this pool can come to: its own, and those of its fallbacks and theirs.
+    pub fn with_capacity(&'c self, target: Target<'c, '_>) -> Vec<DeploymentId> {
+        let mut ids: Vec<DeploymentId> = target.with_capacity().collect();
+        let mut names = vec![target.pool.model.name.as_str()];
+        let mut at = 0;
+        while let Some(pool) = names.get(at).and_then(|name| self.target(name)).map(|target| target.pool) {
+            for (to, _) in &pool.fallbacks {
+                let Some(fallback) =
+                    self.target(to).filter(|to| !names.contains(&to.pool.model.name.as_str()))
+                else {
+                    continue;
+                };
+                names.push(&fallback.pool.model.name);
+                ids.extend(fallback.with_capacity());
+            }
+            at += 1;
+        }
+        ids
     }
 
     /// How long a probe of a deployment may take, in ms: what `breaker::claim_probe` wants.

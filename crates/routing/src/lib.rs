@@ -36,7 +36,7 @@ mod traits;
 pub mod window;
 
 pub use classify::classify;
-pub use explain::{EXPLANATION_MAX_BYTES, explain, explain_decision};
+pub use explain::{EXPLANATION_MAX_BYTES, Led, explain, explain_decision};
 pub use failure::{Failure, NoAnswer};
 pub use fleet::{Fleet, Pool, Target};
 pub(crate) use id::ById;

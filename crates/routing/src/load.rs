@@ -28,6 +28,7 @@ pub(crate) struct Load {
     /// When it was last picked: the number of that pick.
     pub turn: u64,
     pub latency: PeakEwma,
+    /// Of what is over.
     tokens: SlidingCount,
     /// Tokens that are reserved for what is under way.
     reserved: u64,
@@ -37,28 +38,30 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Tokens of the last minute, reserved ones included: this instance's, or what all took and it reserved, whichever is more.
+    /// Tokens of the last minute, this instance's or all instances', whichever is more, and those that it has reserved.
     pub fn tokens(&self, now_ms: u64) -> u64 {
-        let of_all = self.of_all.count(now_ms, MINUTE_MS).saturating_add(self.reserved);
-        self.tokens.count(now_ms, MINUTE_MS).max(of_all)
+        let over = self.tokens.count(now_ms, MINUTE_MS).max(self.of_all.count(now_ms, MINUTE_MS));
+        over.saturating_add(self.reserved)
     }
 
-    /// When no more than `most` tokens will be of the last minute, if nobody asks meanwhile.
+    /// When no more than `most` tokens will be of the last minute, if nobody asks meanwhile and what is reserved is used now.
     pub fn falls_to_ms(&self, most: u64, now_ms: u64) -> u64 {
-        let of_all = self.of_all.falls_to_ms(most.saturating_sub(self.reserved), now_ms, MINUTE_MS);
-        self.tokens.falls_to_ms(most, now_ms, MINUTE_MS).max(of_all)
+        let falls = |mut count: SlidingCount| {
+            count.add(self.reserved, now_ms, MINUTE_MS);
+            count.falls_to_ms(most, now_ms, MINUTE_MS)
+        };
+        falls(self.tokens).max(falls(self.of_all))
     }
 }
 
 impl Loads {
     /// Notes that a request goes to a deployment, and what it will take at most.
-    pub fn begin(&mut self, id: DeploymentId, tokens: u64, now_ms: u64) {
+    pub fn begin(&mut self, id: DeploymentId, tokens: u64) {
         self.turn = self.turn.saturating_add(1);
         let turn = self.turn;
         let load = self.load_mut(id);
         load.in_flight = load.in_flight.saturating_add(1);
         load.turn = turn;
-        load.tokens.add(tokens, now_ms, MINUTE_MS);
         load.reserved = load.reserved.saturating_add(tokens);
     }
 
@@ -80,11 +83,7 @@ impl Loads {
         let Some(load) = self.by_id.get_mut(&id) else { return };
         load.in_flight = load.in_flight.saturating_sub(1);
         load.reserved = load.reserved.saturating_sub(reserved_tokens);
-        if used_tokens >= reserved_tokens {
-            load.tokens.add(used_tokens - reserved_tokens, now_ms, MINUTE_MS);
-        } else {
-            load.tokens.take_back(reserved_tokens - used_tokens, now_ms, MINUTE_MS);
-        }
+        load.tokens.add(used_tokens, now_ms, MINUTE_MS);
     }
 
     /// Notes what all instances took of a deployment's capacity: in the minute with this number, and in the one before where that is known.
@@ -138,8 +137,8 @@ mod tests {
     #[test]
     fn what_begins_ends() {
         let (mut loads, id) = (Loads::default(), DeploymentId::from_hash(1));
-        loads.begin(id, 1_000, 0);
-        loads.begin(id, 500, 10);
+        loads.begin(id, 1_000);
+        loads.begin(id, 500);
         assert_eq!((loads.in_flight(id), loads.get(id).map(|load| load.tokens(10))), (2, Some(1_500)));
         loads.end(id, 1_000, 400, 20);
         loads.end(id, 500, 700, 30);
@@ -149,12 +148,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_long_answer_reserved_counts_until_it_is_over_and_then_no_more() {
+        let (mut loads, id) = (Loads::default(), DeploymentId::from_hash(1));
+        loads.begin(id, 5_000);
+        loads.begin(id, 300);
+        loads.end(id, 300, 300, 65_000);
+        assert_eq!(loads.tokens(id, 65_000), 5_300);
+        loads.end(id, 5_000, 200, 65_000);
+        assert_eq!(loads.tokens(id, 65_000), 500, "of others' nothing is taken back");
+    }
+
+    #[test]
     fn names_that_clients_make_up_are_not_counted_without_end() {
         let mut loads = Loads::default();
-        loads.begin(DeploymentId::from_hash(u64::MAX), 0, 0);
+        loads.begin(DeploymentId::from_hash(u64::MAX), 0);
         for n in 0..10_000 {
             loads.begin_look(DeploymentId::from_hash(n + 20_000), 0);
-            loads.begin(DeploymentId::from_hash(n), 0, 0);
+            loads.begin(DeploymentId::from_hash(n), 0);
             loads.end(DeploymentId::from_hash(n), 0, 0, 0);
         }
         assert!(loads.by_id.len() <= COUNTED_MAX);

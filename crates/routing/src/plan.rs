@@ -326,7 +326,9 @@ impl<'c: 'n, 'n> Plan<'c, 'n> {
             Skip::Open { until_ms, .. } => Some(until_ms),
             Skip::Tried | Skip::AtCapacity | Skip::Drained => None,
         });
-        let told = self.tried.iter().filter(|tried| !tried.is_final).map(|tried| tried.not_before_ms);
+        let is_here = |id| self.target.ids().any(|here| here == id);
+        let told = self.tried.iter().filter(|tried| !tried.is_final && is_here(tried.id));
+        let told = told.map(|tried| tried.not_before_ms);
         // Where it is both open and told to wait, the later counts: the next turn finds out.
         let until_ms = opens.chain(told).filter(|until_ms| *until_ms > now_ms).min()?;
         let wait_ms = until_ms - now_ms;

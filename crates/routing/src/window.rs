@@ -23,12 +23,6 @@ impl SlidingCount {
         self.current = self.current.saturating_add(amount);
     }
 
-    /// Takes back from the current interval what was added to it too much.
-    pub fn take_back(&mut self, amount: u64, now_ms: u64, interval_ms: u64) {
-        self.move_to(now_ms, interval_ms);
-        self.current = self.current.saturating_sub(amount);
-    }
-
     /// What the interval before the one with this number came to, as far as is known.
     pub(crate) fn previous_at(&self, interval: u64) -> u64 {
         match interval.checked_sub(self.interval) {
@@ -125,15 +119,5 @@ mod tests {
             let tried = (now_ms..).find(|at_ms| count.count(*at_ms, interval_ms) <= most);
             prop_assert_eq!(Some(count.falls_to_ms(most, now_ms, interval_ms)), tried);
         }
-    }
-
-    #[test]
-    fn what_was_too_much_is_taken_back_and_no_more_than_there_is() {
-        let mut count = SlidingCount::default();
-        count.add(10, 0, 100);
-        count.take_back(4, 50, 100);
-        assert_eq!(count.count(50, 100), 6);
-        count.take_back(100, 50, 100);
-        assert_eq!(count.count(50, 100), 0);
     }
 }

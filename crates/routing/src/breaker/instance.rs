@@ -7,6 +7,7 @@ use super::opening::{Opening, Openings, Reason, State};
 use crate::window::SlidingCount;
 use crate::{ById, DeploymentId};
 use gateway_config::Breaker;
+use std::collections::BTreeMap;
 
 /// How long a view of the shared openings counts as fresh.
 pub const REFRESH_MS: u64 = 1_000;
@@ -26,9 +27,11 @@ pub struct Failing {
     pub retry_after_ms: Option<u64>,
     /// Whether too much was asked of it, and others can take over: that opens it at once, where it does not say for how long for as long as a trip.
     pub is_rate_limit: bool,
+    /// Whether its answer had begun: then the request is counted already.
+    pub had_begun: bool,
 }
 
-/// The right to ask a half-open deployment. Exactly one of `succeeded`, `failed` and `released` takes it back.
+/// The right to ask a half-open deployment. `released` gives it back, when what came of it has been told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
     /// The opening that it tries to close.
@@ -60,13 +63,21 @@ pub struct Breakers {
 struct Counted {
     /// The close since which was counted: counts begin anew when a breaker closes.
     closed_ms: u64,
-    failures: SlidingCount,
-    requests: SlidingCount,
-    /// Requests that the store has not been told of, and in which interval they ended.
-    untold: (u64, u64),
+    /// For each length of interval: pools that share a deployment may look back differently far.
+    counts: BTreeMap<u64, Counts>,
     /// Until when the probe is taken, here or elsewhere, as far as is known.
     probe_taken_until_ms: u64,
     checked_at_ms: Option<u64>,
+}
+
+/// In the intervals of one length, by requests of the pools that have it.
+#[derive(Debug, Default)]
+struct Counts {
+    interval_ms: u64,
+    failures: SlidingCount,
+    requests: SlidingCount,
+    /// In which interval requests ended that the store has not been told of, and how many.
+    untold: (u64, u64),
 }
 
 /// What a failure asks of the store: where the failures and the requests of this interval and the last are counted.
@@ -158,13 +169,23 @@ impl Breakers {
     }
 
     /// Counts a failure here, and says what to tell the store.
-    pub(super) fn count_failure(&mut self, id: DeploymentId, policy: &Breaker, now_ms: u64) -> Tally {
+    pub(super) fn count_failure(
+        &mut self,
+        id: DeploymentId,
+        policy: &Breaker,
+        failing: Failing,
+        now_ms: u64,
+    ) -> Tally {
         let interval_ms = interval_ms(policy);
-        self.count_request(id, policy, now_ms);
         let counted = self.counted_mut(id);
-        counted.failures.add(1, now_ms, interval_ms);
         let closed_ms = counted.closed_ms;
-        let (interval, requests) = std::mem::replace(&mut counted.untold, (now_ms / interval_ms, 0));
+        let counts = counted.counts_mut(interval_ms);
+        counts.move_to(now_ms);
+        if !failing.had_begun {
+            counts.add_request(now_ms);
+        }
+        counts.failures.add(1, now_ms, interval_ms);
+        let (interval, requests) = std::mem::replace(&mut counts.untold, (now_ms / interval_ms, 0));
         Tally { interval_ms, interval, closed_ms, requests }
     }
 
@@ -178,10 +199,11 @@ impl Breakers {
         now_ms: u64,
     ) -> bool {
         let interval_ms = interval_ms(policy);
-        let own = |counted: &Counted| {
-            (counted.failures.count(now_ms, interval_ms), counted.requests.count(now_ms, interval_ms))
+        let own = || {
+            let counts = self.counted.get(&id)?.counts.get(&interval_ms)?;
+            Some((counts.failures.count(now_ms, interval_ms), counts.requests.count(now_ms, interval_ms)))
         };
-        let (failures, requests) = told.unwrap_or_else(|| self.counted.get(&id).map_or((0, 0), own));
+        let (failures, requests) = told.or_else(own).unwrap_or_default();
         policy.enabled && should_trip(policy, failures, requests)
     }
 
@@ -219,14 +241,7 @@ impl Breakers {
     }
 
     fn count_request(&mut self, id: DeploymentId, policy: &Breaker, now_ms: u64) {
-        let interval_ms = interval_ms(policy);
-        let counted = self.counted_mut(id);
-        counted.requests.add(1, now_ms, interval_ms);
-        let interval = now_ms / interval_ms;
-        if counted.untold.0 != interval {
-            counted.untold = (interval, 0);
-        }
-        counted.untold.1 = counted.untold.1.saturating_add(1);
+        self.counted_mut(id).counts_mut(interval_ms(policy)).add_request(now_ms);
     }
 
     fn counted_mut(&mut self, id: DeploymentId) -> &mut Counted {
@@ -237,12 +252,32 @@ impl Breakers {
         let closed_ms = self.openings.get(id).map_or(0, |opening| opening.closed_ms);
         let counted = self.counted.entry(id).or_default();
         if counted.closed_ms != closed_ms {
-            counted.failures = SlidingCount::default();
-            counted.requests = SlidingCount::default();
-            counted.untold = (0, 0);
+            counted.counts.clear();
             counted.closed_ms = closed_ms;
         }
         counted
+    }
+}
+
+impl Counted {
+    fn counts_mut(&mut self, interval_ms: u64) -> &mut Counts {
+        let none = || Counts { interval_ms, ..Counts::default() };
+        self.counts.entry(interval_ms).or_insert_with(none)
+    }
+}
+
+impl Counts {
+    fn add_request(&mut self, now_ms: u64) {
+        self.move_to(now_ms);
+        self.requests.add(1, now_ms, self.interval_ms);
+        self.untold.1 = self.untold.1.saturating_add(1);
+    }
+
+    fn move_to(&mut self, now_ms: u64) {
+        let interval = now_ms / self.interval_ms.max(1);
+        if self.untold.0 != interval {
+            self.untold = (interval, 0);
+        }
     }
 }
 

@@ -10,6 +10,4 @@ mod shared;
 pub use instance::{Breakers, Failing, Probe, REFRESH_MS, RETRY_AFTER_MAX_MS, should_trip};
 pub use opening::{Opening, Openings, Reason, State};
 pub use probe::{claim_probe, released};
-pub use shared::{
-    OPENINGS, SharedStore, StoreError, Told, failed, is_expired, recovered, refresh, succeeded,
-};
+pub use shared::{OPENINGS, SharedStore, StoreError, Told, failed, is_expired, recovered, refresh};

@@ -97,7 +97,7 @@ pub(super) fn lease_key(id: DeploymentId, what: &str, lease_ms: u64, lease: u64)
     format!("rt:1:{id}:{what}.{lease_ms}.{lease}:{expires_minute}")
 }
 
-/// Gives a probe back whose request told nothing about the deployment: the client left, or was itself at fault.
+/// Gives a probe back: when what came of it has been told, or when it told nothing about the deployment.
 ///
 /// # Errors
 /// The store failed; the others wait for the end of the lease.

@@ -7,7 +7,7 @@
 //! | a failure that counts | two adds and two reads with a ratio, one of each without; then, if it opens, a read and a write |
 //! | a failure that says when to come back, or that too much is asked | a read and a write |
 //! | asking for a probe | four reads and an add; another add if somebody else has it. Once a second and instance at most |
-//! | a probe ends | a read, a write and an add |
+//! | a probe ends | a read, a write and an add; the add comes last, so that whoever claims next finds what came of it |
 //!
 //! **Openings** live under one key, for the whole gateway. A writer reads, joins and writes; two writers at once can lose one's news.
 //! It is not lost for long: whoever knows of an opening that it does not find at its next refresh writes it again. So an opening
@@ -23,7 +23,6 @@
 
 use super::instance::{Breakers, Failing, Probe, RETRY_AFTER_MAX_MS, Tally};
 use super::opening::{Reason, State};
-use super::probe::released;
 use crate::DeploymentId;
 use crate::window::sliding;
 use gateway_config::Breaker;
@@ -95,47 +94,11 @@ pub async fn refresh(breakers: &RefCell<Breakers>, store: &impl SharedStore, now
     met
 }
 
-/// Notes an answer: of a probe it closes the breaker; of any other request nothing is written.
-///
-/// # Errors
-/// The store failed; the others learn of it at a later refresh.
-pub async fn succeeded(
-    breakers: &RefCell<Breakers>,
-    store: &impl SharedStore,
-    id: DeploymentId,
-    policy: &Breaker,
-    probe: Option<Probe>,
-    now_ms: u64,
-) -> Told {
-    breakers.borrow_mut().count_success(id, policy, now_ms);
-    match probe {
-        Some(probe) => recovered(breakers, store, id, probe, now_ms).await,
-        None => Ok(()),
-    }
-}
-
 /// Notes a failure, and opens the breaker where it is one too many, the probe's, or says when to come back.
 ///
 /// # Errors
 /// The store failed; this instance counts on alone, and the others learn of an opening at a later refresh.
 pub async fn failed(
-    breakers: &RefCell<Breakers>,
-    store: &impl SharedStore,
-    id: DeploymentId,
-    policy: &Breaker,
-    failing: Failing,
-    probe: Option<Probe>,
-    now_ms: u64,
-) -> Told {
-    let told = note_failure(breakers, store, id, policy, failing, probe.is_some(), now_ms).await;
-    match probe {
-        // After the opening, so that whoever claims next finds it.
-        Some(probe) => released(breakers, store, id, probe).await.and(told),
-        None => told,
-    }
-}
-
-async fn note_failure(
     breakers: &RefCell<Breakers>,
     store: &impl SharedStore,
     id: DeploymentId,
@@ -164,7 +127,7 @@ async fn note_failure(
         // It was under way when the breaker opened, and tells nothing new.
         return Ok(());
     }
-    let tally = breakers.borrow_mut().count_failure(id, policy, now_ms);
+    let tally = breakers.borrow_mut().count_failure(id, policy, failing, now_ms);
     let told = tell(store, id, policy, &tally, now_ms).await;
     let is_too_much = breakers.borrow().is_too_much(id, policy, told.as_ref().ok().copied(), now_ms);
     // Somebody may have opened it meanwhile.
@@ -187,8 +150,7 @@ pub async fn recovered(
     now_ms: u64,
 ) -> Told {
     let is_news = breakers.borrow_mut().close(id, probe.until_ms);
-    let told = if is_news { meet(breakers, store, now_ms).await } else { Ok(()) };
-    released(breakers, store, id, probe).await.and(told)
+    if is_news { meet(breakers, store, now_ms).await } else { Ok(()) }
 }
 
 /// Opens a breaker here, and tells the others if that is news.

@@ -13,7 +13,7 @@ mod world;
 use gateway_config::Breaker;
 use proptest::prelude::*;
 use routing::DeploymentId;
-use routing::breaker::{self, Breakers, Failing, Openings, State};
+use routing::breaker::{self, Breakers, Failing, Openings, Probe, State};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
@@ -22,7 +22,8 @@ use world::{World, turn};
 
 const START_MS: u64 = 1_800_000_000_000;
 const LEASE_MS: u64 = 4_000;
-const COUNTS: Failing = Failing { counts: true, retry_after_ms: None, is_rate_limit: false };
+const COUNTS: Failing =
+    Failing { counts: true, retry_after_ms: None, is_rate_limit: false, had_begun: false };
 
 fn id() -> DeploymentId {
     DeploymentId::new("openai/gpt-4o", None)
@@ -161,22 +162,34 @@ async fn request(
         // Its timeouts end it by then.
         seen.probes.borrow_mut().push((begun, now().min(begun + LEASE_MS)));
         if now() >= begun + LEASE_MS {
-            let _unheard = breaker::failed(instance, world, id(), policy, COUNTS, probe, now()).await;
+            let _unheard = breaker::failed(instance, world, id(), policy, COUNTS, true, now()).await;
+            release(world, instance, probe).await;
             return;
         }
     }
+    let is_probe = probe.is_some();
     let _unheard = match fate {
-        Fate::Answers => breaker::succeeded(instance, world, id(), policy, probe, now()).await,
-        Fate::Fails => breaker::failed(instance, world, id(), policy, COUNTS, probe, now()).await,
+        Fate::Answers => {
+            instance.borrow_mut().count_success(id(), policy, now());
+            match probe {
+                Some(probe) => breaker::recovered(instance, world, id(), probe, now()).await,
+                None => Ok(()),
+            }
+        }
+        Fate::Fails => breaker::failed(instance, world, id(), policy, COUNTS, is_probe, now()).await,
         Fate::FailsAndSaysWhen(ms) => {
             let failing = Failing { counts: true, retry_after_ms: Some(ms), ..Failing::default() };
-            breaker::failed(instance, world, id(), policy, failing, probe, now()).await
+            breaker::failed(instance, world, id(), policy, failing, is_probe, now()).await
         }
-        Fate::ClientLeaves => match probe {
-            Some(probe) => breaker::released(instance, world, id(), probe).await,
-            None => Ok(()),
-        },
+        Fate::ClientLeaves => Ok(()),
     };
+    release(world, instance, probe).await;
+}
+
+async fn release(world: &World, instance: &RefCell<Breakers>, probe: Option<Probe>) {
+    if let Some(probe) = probe {
+        let _unheard = breaker::released(instance, world, id(), probe).await;
+    }
 }
 
 fn requests() -> impl Strategy<Value = Vec<(usize, Fate, usize)>> {
@@ -309,7 +322,7 @@ proptest! {
                     instance.borrow().openings().get(id()).map_or(0, |opening| opening.until_ms)
                 };
                 let before = until(instance);
-                breaker::failed(instance, world, id(), &Breaker::default(), failing, None, begun).await.unwrap();
+                breaker::failed(instance, world, id(), &Breaker::default(), failing, false, begun).await.unwrap();
                 let wanted = begun + ms.min(breaker::RETRY_AFTER_MAX_MS);
                 assert!(until(instance) >= before.max(wanted));
             })
@@ -428,7 +441,7 @@ fn a_health_check_says_nothing_about_a_rate_limit() {
     ] {
         let (world, instances, policy) = (World::default(), instances(), by_count(9));
         one(&world, async {
-            breaker::failed(&instances[0], &world, id(), &policy, failing, None, START_MS).await.unwrap();
+            breaker::failed(&instances[0], &world, id(), &policy, failing, false, START_MS).await.unwrap();
         });
         let due = |after_ms: u64| instances[0].borrow_mut().begin_health_check(id(), 1, START_MS + after_ms);
         assert!(
@@ -539,4 +552,56 @@ fn keys_end_with_the_minute_from_which_they_are_of_no_use() {
         }
     }
     assert!(world.keys().len() > 5);
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_one_request_that_failed() {
+    let policy = policy_by_ratio(30);
+    let breaks_off = Failing { had_begun: true, ..COUNTS };
+    for (broken, trips) in [(5, true), (4, false)] {
+        let (world, instances) = (World::default(), instances());
+        for n in 0..10 {
+            one(&world, async {
+                instances[0].borrow_mut().count_success(id(), &policy, START_MS);
+                // The last ones: before, there are too few to tell.
+                if n >= 10 - broken {
+                    let failed =
+                        breaker::failed(&instances[0], &world, id(), &policy, breaks_off, false, START_MS);
+                    failed.await.unwrap();
+                }
+            });
+        }
+        let state = instances[0].borrow().state(id(), START_MS);
+        assert_eq!(matches!(state, State::Open { .. }), trips, "{broken} of 10 broke off: {state:?}");
+    }
+}
+
+#[test]
+fn pools_that_look_back_differently_far_count_each_for_themselves() {
+    let (short, long) = (policy_by_ratio(10), policy_by_ratio(30));
+    let (world, instances) = (World::default(), instances());
+    world.now_ms.set(START_MS);
+    for n in 0..1_000 {
+        for policy in [&short, &long] {
+            one(&world, async {
+                match n % 50 {
+                    49 => breaker::failed(&instances[0], &world, id(), policy, COUNTS, false, START_MS)
+                        .await
+                        .unwrap(),
+                    _ => instances[0].borrow_mut().count_success(id(), policy, START_MS),
+                }
+            });
+        }
+    }
+    assert_eq!(instances[0].borrow().state(id(), START_MS), State::Closed, "1 of 50 failed");
+}
+
+fn policy_by_ratio(interval_s: u32) -> Breaker {
+    Breaker {
+        failures: None,
+        failure_ratio: Breaker::default().failure_ratio,
+        min_requests: 10,
+        interval_s,
+        ..by_count(1)
+    }
 }

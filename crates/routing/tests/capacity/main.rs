@@ -24,7 +24,7 @@ fn one(world: &World, future: impl Future<Output = ()>) {
 
 fn took(world: &World, instance: &RefCell<Loads>, tokens: u64) {
     let now_ms = world.now_ms.get();
-    instance.borrow_mut().begin(id(), tokens, now_ms);
+    instance.borrow_mut().begin(id(), tokens);
     instance.borrow_mut().end(id(), tokens, tokens, now_ms);
     one(world, async {
         let _unheard = capacity::tell(instance, world, id(), tokens, now_ms).await;
@@ -76,7 +76,7 @@ fn it_looks_once_a_second_and_adds_what_it_reserved_itself() {
     assert_eq!(world.writes.get() + world.reads.get(), reads);
     world.now_ms.set(START_MS + 1_000);
     assert_eq!(look(&world, &mine), 700);
-    mine.borrow_mut().begin(id(), 50, START_MS + 1_000);
+    mine.borrow_mut().begin(id(), 50);
     assert_eq!(mine.borrow().tokens(id(), START_MS + 1_000), 750);
     mine.borrow_mut().end(id(), 50, 0, START_MS + 1_000);
     assert_eq!(mine.borrow().tokens(id(), START_MS + 1_000), 700);

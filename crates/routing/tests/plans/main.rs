@@ -12,7 +12,7 @@ use gateway_config::{ErrorClass, PlainVariables, RouterConfig, Settings};
 use proptest::prelude::*;
 use routing::breaker::{self, Breakers, SharedStore, StoreError};
 use routing::hash::Chance;
-use routing::{Failure, Fleet, LastWord, Loads, NoAnswer, Plan, Step, View, Wish, explain};
+use routing::{Failure, Fleet, LastWord, Led, Loads, NoAnswer, Plan, Step, View, Wish, explain};
 use std::cell::RefCell;
 
 const START_MS: u64 = 1_800_000_000_000;
@@ -176,7 +176,7 @@ fn run_from(
         let known = breakers.borrow();
         let view = View { loads: &loads, breakers: &known, regions: &config.regions, now_ms };
         let step = plan.next(&view, &mut chance);
-        let explained = explain(&plan, None, None, &view);
+        let explained = explain(&plan, Led::default(), None, &view);
         drop(known);
         match step {
             Step::Wait { ms } => {
@@ -208,8 +208,15 @@ fn run_from(
                 });
                 let Some(failure) = failure(fate, settings, now_ms) else { return (made, None, explained) };
                 let failing = plan.target().pool.for_breaker(&failure);
-                let noted = breaker::failed(&breakers, &NoStore, id, policy, failing, probe, now_ms);
-                let _unheard = futures::executor::block_on(noted);
+                let _unheard = futures::executor::block_on(async {
+                    let _unheard =
+                        breaker::failed(&breakers, &NoStore, id, policy, failing, probe.is_some(), now_ms)
+                            .await;
+                    match probe {
+                        Some(probe) => breaker::released(&breakers, &NoStore, id, probe).await,
+                        None => Ok(()),
+                    }
+                });
                 plan.failed(failure, now_ms);
             }
         }
@@ -373,7 +380,7 @@ fn a_probe_that_fails_costs_its_request_no_attempt_while_another_is_in_service()
             id,
             policy,
             failing,
-            None,
+            false,
             START_MS - 15_000,
         ));
         let made = run_with(&config, fates, 7, breakers).0;
@@ -420,7 +427,7 @@ fn where_all_are_at_capacity_it_says_when_there_is_room() {
     let (mut loads, breakers) = (Loads::default(), Breakers::default());
     // A minute begins.
     assert_eq!(START_MS % 60_000, 0);
-    loads.begin(routing::DeploymentId::new("b/m", None), 800, START_MS);
+    loads.begin(routing::DeploymentId::new("b/m", None), 800);
     let view =
         View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms: START_MS + 30_000 };
     let wish = Wish { prompt_tokens: 600, ..Wish::default() };
@@ -539,7 +546,7 @@ fn an_explanation_is_bounded_and_whole_as_far_as_it_goes() {
     let (loads, breakers) = (Loads::default(), Breakers::default());
     let view = View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms: START_MS };
     let plan = Plan::new(&fleet, fleet.target("m").unwrap(), Wish::default(), START_MS);
-    let explained = explain(&plan, None, None, &view);
+    let explained = explain(&plan, Led::default(), None, &view);
     assert!((400..=routing::EXPLANATION_MAX_BYTES).contains(&explained.len()), "{explained}");
     assert!(explained.ends_with(":drained"), "{explained}");
 }
@@ -554,14 +561,14 @@ fn where_nothing_is_in_service_it_says_when_to_come_back() {
     let failing =
         breaker::Failing { counts: true, retry_after_ms: Some(4_100), ..breaker::Failing::default() };
     let id = routing::DeploymentId::new("b0/first", None);
-    let opened = breaker::failed(&breakers, &NoStore, id, policy, failing, None, START_MS);
+    let opened = breaker::failed(&breakers, &NoStore, id, policy, failing, false, START_MS);
     let _unheard = futures::executor::block_on(opened);
     let (breakers, loads) = (breakers.into_inner(), Loads::default());
     let view = View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms: START_MS };
     let mut plan = Plan::new(&fleet, target, Wish::default(), START_MS);
     let step = plan.next(&view, &mut Chance::new(1));
     assert_eq!(step, Step::GiveUp(LastWord::Unavailable { retry_after_s: Some(5) }));
-    let explained = explain(&plan, Some("canary"), None, &view);
+    let explained = explain(&plan, Led { route: Some("canary"), mirror: None }, None, &view);
     assert_eq!(explained, "route=canary;model=first;strategy=weighted;attempts=0;skipped=b0/first:cooling");
 }
 
@@ -575,14 +582,14 @@ fn a_pool_that_is_only_cooling_falls_back_as_rate_limited() {
         breaker::Failing { counts: true, retry_after_ms: Some(4_100), ..breaker::Failing::default() };
     let id = routing::DeploymentId::new("b0/first", None);
     let policy = &target.pool.model.settings.breaker;
-    let opened = breaker::failed(&breakers, &NoStore, id, policy, failing, None, START_MS);
+    let opened = breaker::failed(&breakers, &NoStore, id, policy, failing, false, START_MS);
     let _unheard = futures::executor::block_on(opened);
     let (breakers, loads) = (breakers.into_inner(), Loads::default());
     let view = View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms: START_MS };
     let mut plan = Plan::new(&fleet, target, Wish::default(), START_MS);
     let Step::Ask(attempt) = plan.next(&view, &mut Chance::new(1)) else { panic!() };
     assert_eq!((attempt.model, attempt.upstream_model), ("second", "second"));
-    let explained = explain(&plan, None, Some(attempt.choice.deployment), &view);
+    let explained = explain(&plan, Led::default(), Some(attempt.choice.deployment), &view);
     let expected =
         "model=second;deployment=b0/second;strategy=weighted;tier=0;attempts=1;fallback=first:rate_limit";
     assert_eq!(explained, expected);
@@ -603,4 +610,44 @@ fn a_rate_limit_opens_at_once_where_others_can_take_over() {
         let failing = pool.for_breaker(&too_much);
         assert_eq!((failing.counts, failing.is_rate_limit), (true, expected), "{deployments} {on:?}");
     }
+}
+
+#[test]
+fn who_is_in_a_pool_that_was_left_is_not_waited_for() {
+    let config = plain(1, &[ErrorClass::RateLimit]);
+    let fleet = Fleet::new(&config);
+    let (loads, breakers) = (Loads::default(), Breakers::default());
+    let view = View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms: START_MS };
+    let mut plan = Plan::new(&fleet, fleet.target("first").unwrap(), Wish::default(), START_MS);
+    for (model, fate) in [("first", Fate::Limited(300)), ("second", Fate::Silent)] {
+        let Step::Ask(attempt) = plan.next(&view, &mut Chance::new(1)) else { panic!("{model} is asked") };
+        assert_eq!(attempt.model, model);
+        plan.failed(failure(fate, &Settings::default(), START_MS).unwrap(), START_MS);
+    }
+    let step = plan.next(&view, &mut Chance::new(1));
+    assert!(matches!(step, Step::GiveUp(_)), "{step:?}");
+}
+
+#[test]
+fn capacities_are_looked_at_wherever_fallbacks_lead() {
+    let mut text = format!("[[consumers]]\nid = \"c\"\nkeys_sha256 = [\"{}\"]\n", "ab".repeat(32));
+    text.push_str("[[backends]]\nid = \"b\"\nbase_url = \"https://b\"\n");
+    for (name, to, capacity) in [
+        ("one", Some("two"), true),
+        ("two", Some("three"), false),
+        ("three", None, true),
+        ("other", Some("one"), true),
+    ] {
+        text.push_str(&format!("[[models]]\nname = \"{name}\"\n"));
+        if let Some(to) = to {
+            text.push_str(&format!("fallbacks = [{{ to = \"{to}\", on = [\"any\"] }}]\n"));
+        }
+        text.push_str("[[models.deployments]]\nbackend = \"b\"\n");
+        text.push_str(if capacity { "capacity_tokens_per_minute = 9\n" } else { "" });
+    }
+    let config = RouterConfig::parse(&text, "", PlainVariables::default()).unwrap();
+    let fleet = Fleet::new(&config);
+    let id = |name: &str| routing::DeploymentId::new(&format!("b/{name}"), None);
+    assert_eq!(fleet.with_capacity(fleet.target("one").unwrap()), [id("one"), id("three")]);
+    assert_eq!(fleet.with_capacity(fleet.target("other").unwrap()), [id("other"), id("one"), id("three")]);
 }

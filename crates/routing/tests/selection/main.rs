@@ -100,12 +100,12 @@ fn state(pool: &[Plain]) -> (Loads, Breakers) {
     let (mut loads, breakers) = (Loads::default(), RefCell::new(Breakers::default()));
     for (at, plain) in pool.iter().enumerate() {
         for n in 0..plain.in_flight {
-            loads.begin(id(at), if n == 0 { plain.tokens } else { 0 }, NOW_MS - 1);
+            loads.begin(id(at), if n == 0 { plain.tokens } else { 0 });
         }
         if let Some(ms) = plain.open_for_ms {
             let policy = gateway_config::Breaker::default();
             let failing = Failing { counts: true, retry_after_ms: Some(ms), ..Failing::default() };
-            let opened = breaker::failed(&breakers, &NoStore, id(at), &policy, failing, None, NOW_MS);
+            let opened = breaker::failed(&breakers, &NoStore, id(at), &policy, failing, false, NOW_MS);
             let _unheard = futures::executor::block_on(opened);
         }
     }
@@ -247,7 +247,7 @@ proptest! {
         let (mut loads, breakers) = state(&pool);
         for (at, (latency_ms, in_flight)) in latencies.iter().enumerate() {
             loads.answered(id(at), *latency_ms, NOW_MS);
-            (0..*in_flight).for_each(|_| loads.begin(id(at), 0, NOW_MS));
+            (0..*in_flight).for_each(|_| loads.begin(id(at), 0));
         }
         let view = View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms: NOW_MS };
         let choice = select(fleet.target("m").unwrap(), &Wish::default(), &view, |_| false, &mut Chance::new(seed)).unwrap();
@@ -270,7 +270,7 @@ proptest! {
             for _ in 0..count {
                 let view = View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms: NOW_MS };
                 let choice = select(fleet.target("m").unwrap(), &Wish::default(), &view, |_| false, &mut chance).unwrap();
-                loads.begin(choice.id, 0, NOW_MS);
+                loads.begin(choice.id, 0);
                 round.push(choice.id);
             }
             round.sort_unstable();
@@ -369,15 +369,15 @@ fn the_faster_one_gets_the_requests_until_it_is_busy() {
             .unwrap()
             .id
     };
-    loads.begin(id(0), 0, NOW_MS);
+    loads.begin(id(0), 0);
     loads.answered(id(0), 100, NOW_MS);
     loads.end(id(0), 0, 0, NOW_MS);
     assert!((0..50).all(|seed| picked(&loads, NOW_MS, seed) == id(1)), "what nobody has asked yet is tried");
-    loads.begin(id(1), 0, NOW_MS);
+    loads.begin(id(1), 0);
     loads.answered(id(1), 350, NOW_MS);
     loads.end(id(1), 0, 0, NOW_MS);
     assert!((0..50).all(|seed| picked(&loads, NOW_MS, seed) == id(0)));
-    (0..3).for_each(|_| loads.begin(id(0), 0, NOW_MS));
+    (0..3).for_each(|_| loads.begin(id(0), 0));
     assert!((0..50).all(|seed| picked(&loads, NOW_MS, seed) == id(1)), "350 × 1 against 100 × 4");
 }
 
@@ -438,7 +438,7 @@ fn names_that_are_passed_on_have_breakers_of_their_own() {
         Failing { counts: true, retry_after_ms: Some(1_000), ..Failing::default() },
     );
     let limited = DeploymentId::new("b/*", Some("gpt-4o"));
-    let opened = breaker::failed(&breakers, &NoStore, limited, &policy, failing, None, NOW_MS);
+    let opened = breaker::failed(&breakers, &NoStore, limited, &policy, failing, false, NOW_MS);
     let _unheard = futures::executor::block_on(opened);
     let (breakers, loads) = (breakers.into_inner(), Loads::default());
     let view = View { loads: &loads, breakers: &breakers, regions: &config.regions, now_ms: NOW_MS };
