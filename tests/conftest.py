@@ -9,6 +9,15 @@ from support.gateway import Gateway
 
 _serial = itertools.count()
 
+# Modules that measure time or load the machine. The others mostly wait, so several run at a time.
+ALONE = {"test_calls", "test_kill", "test_limits", "test_scripts", "test_soak", "test_token_counting"}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem in ALONE:
+            item.add_marker(pytest.mark.alone)
+
 
 @pytest.fixture(scope="session")
 def mock(tmp_path_factory):
