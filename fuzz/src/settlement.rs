@@ -4,10 +4,13 @@ use contracts::RetriedUsage;
 use contracts::limiter::{SettleBatch, SettleOutcome, SettledUsage};
 use futures::executor::block_on;
 use gateway_config::LimiterConfig;
-use quota::{CounterStore, MAX_AMOUNT, MAX_CHARGES, MAX_TOKENS, Reservation, StoreError, Unit};
+use quota::{CounterStore, MAX_AMOUNT, MAX_CHARGES, MAX_TOKENS, Reservation, Slot, Span, StoreError, Unit};
 use quota::{Retried, Settlement, Taken, Usage, corrections, settle};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The minute of the settlement: some of the corpus's reservations are of minutes before it.
+const NOW_MINUTE: u64 = 29_919_600;
 
 /// Reads the bytes as a reservation and as a batch.
 pub fn settlement(data: &[u8]) {
@@ -30,7 +33,7 @@ pub fn settlement(data: &[u8]) {
         };
         Settlement { reservation: &s.reservation, taken }
     });
-    let (corrections, rejected) = corrections(&config, settlements);
+    let (corrections, rejected) = corrections(&config, settlements, NOW_MINUTE * 60_000);
 
     let mut expected = BTreeMap::<String, i128>::new();
     let mut wrong = Vec::new();
@@ -51,7 +54,8 @@ pub fn settlement(data: &[u8]) {
                         (_, Unit::WeightedTokens | Unit::Requests | Unit::NanoUsd) => charge.amount,
                     };
                     let change = i128::from(used) - i128::from(charge.amount);
-                    *expected.entry(charge.slot.key()).or_default() += change;
+                    let slot = settled_in(charge.slot, change);
+                    *expected.entry(slot.key()).or_default() += change;
                 }
             }
             _ => wrong.push(index),
@@ -65,13 +69,33 @@ pub fn settlement(data: &[u8]) {
 }
 
 fn attempt(attempt: &RetriedUsage) -> Retried<'_> {
-    let RetriedUsage { pool, deployment, prompt_tokens, completion_tokens } = attempt;
-    Retried { model: pool, deployment, prompt_tokens: *prompt_tokens, completion_tokens: *completion_tokens }
+    let RetriedUsage { pool, deployment, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens } =
+        attempt;
+    let usage = Usage {
+        prompt_tokens: *prompt_tokens,
+        cached_tokens: *cached_tokens,
+        completion_tokens: *completion_tokens,
+        reasoning_tokens: *reasoning_tokens,
+    };
+    Retried { model: pool, deployment, usage }
+}
+
+/// Where a change goes: the debt of a minute that is over to the minute of now.
+fn settled_in(charged: Slot, change: i128) -> Slot {
+    let is_over = charged.counter.kind().span == Span::Minute && charged.window < NOW_MINUTE;
+    if is_over && change > 0 {
+        Slot { window: NOW_MINUTE, expires: Some(NOW_MINUTE + 1), ..charged }
+    } else {
+        charged
+    }
 }
 
 fn is_possible(settlement: &contracts::limiter::Settlement) -> bool {
     let SettledUsage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens } = settlement.usage;
-    let retried = settlement.retried.iter().flat_map(|r| [r.prompt_tokens, r.completion_tokens]);
+    let retried = settlement
+        .retried
+        .iter()
+        .flat_map(|r| [r.prompt_tokens, r.cached_tokens, r.completion_tokens, r.reasoning_tokens]);
     [prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens]
         .into_iter()
         .chain(retried)

@@ -167,7 +167,9 @@ impl Ledger {
             pool: asked.pool.clone(),
             deployment: asked.deployment.label.clone(),
             prompt_tokens: usage.prompt_tokens,
+            cached_tokens: usage.cached_tokens,
             completion_tokens: usage.completion_tokens,
+            reasoning_tokens: usage.reasoning_tokens,
         });
     }
 

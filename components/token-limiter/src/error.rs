@@ -45,10 +45,10 @@ pub enum Cause<'c> {
     StoreFailed(StoreError),
     /// The body is no batch of settlements; nothing was settled.
     InvalidBatch { param: Option<&'static str>, what: String },
-    /// Some settlements are no settlements; the others were made.
-    Rejected { rejected: Vec<Rejected>, settlements: usize },
+    /// Some settlements are no settlements; the others were made, and have reached these thresholds.
+    Rejected { rejected: Vec<Rejected>, settlements: usize, alerts: Vec<Alert<'c>> },
     /// Some counters were not corrected.
-    Unsettled(Unapplied),
+    Unsettled(Unapplied<'c>),
 }
 
 impl<'c> Cause<'c> {
@@ -56,6 +56,7 @@ impl<'c> Cause<'c> {
     pub fn alerts(&self) -> Vec<Alert<'c>> {
         match self {
             Cause::Refused { refusal, .. } => refusal.alerts.clone(),
+            Cause::Rejected { alerts, .. } | Cause::Unsettled(Unapplied { alerts, .. }) => alerts.clone(),
             _ => Vec::new(),
         }
     }
@@ -135,7 +136,7 @@ impl<'c> From<&Cause<'_>> for Reply<'c> {
                 };
                 api_error(ApiError::new(400, "invalid_request", message), *param)
             }
-            Cause::Rejected { rejected, settlements } => {
+            Cause::Rejected { rejected, settlements, .. } => {
                 let path = |r: &Rejected| format!("settlements[{}].{}", r.index, r.field);
                 let named: Vec<_> =
                     rejected.iter().take(MAX_NAMED).map(|r| format!("`{}` {r}", path(r))).collect();

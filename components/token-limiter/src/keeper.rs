@@ -39,13 +39,13 @@ impl<C: CounterStore, S: ScriptStore> Keeper<'_, C, S> {
         config: &'c LimiterConfig,
         corrections: &Corrections,
         unchanged: &BTreeSet<Slot>,
-    ) -> Result<Vec<Alert<'c>>, Unapplied> {
+    ) -> Result<Vec<Alert<'c>>, Unapplied<'c>> {
         match self {
             Keeper::Counters(counters) => quota::settle(*counters, config, corrections, unchanged).await,
             Keeper::Scripts(scripts) => {
                 let all = corrections.len();
                 let settled = quota::settle_by_script(*scripts, config, corrections, unchanged).await;
-                settled.map_err(|first| Unapplied { failed: all, all, first })
+                settled.map_err(|first| Unapplied { failed: all, all, first, alerts: Vec::new() })
             }
         }
     }

@@ -73,7 +73,8 @@ async fn answer(call: Call, headers: &HeaderMap) -> Result<Reply<'static>, Cause
             let (_, body) = call.split();
             let config = host::config().await?;
             let (counters, scripts) = host::stores(host::AFTERWARDS_WITHIN);
-            settle::settle(body.into_frames(), config, &host::keeper(config, &counters, &scripts)).await
+            let keeper = host::keeper(config, &counters, &scripts);
+            settle::settle(body.into_frames(), config, &keeper, host::now_ms).await
         }
         (_, RESERVE_PATH | SETTLE_PATH) => Err(Cause::MethodNotAllowed { allow: "POST" }),
         (_, path) => Err(Cause::NotFound { path: path.to_owned() }),

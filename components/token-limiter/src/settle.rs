@@ -15,14 +15,15 @@ use std::fmt::Display;
 /// attempts of each.
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
-/// Corrects the counters of a batch of reservations.
+/// Corrects the counters of a batch of reservations. `clock` tells milliseconds since the Unix epoch.
 ///
 /// Every alert of a batch is of some request in it, but which one is not known.
 pub async fn settle<'c, B, C, S>(
     body: B,
     config: &'c LimiterConfig,
     keeper: &Keeper<'_, C, S>,
-) -> Result<Reply<'c>, Cause<'static>>
+    clock: impl Fn() -> u64,
+) -> Result<Reply<'c>, Cause<'c>>
 where
     B: http_body::Body<Data = Bytes, Error: Display>,
     C: CounterStore,
@@ -39,13 +40,13 @@ where
     let retried: Vec<Vec<Retried<'_>>> =
         batch.settlements.iter().map(|s| s.retried.iter().map(attempt).collect()).collect();
     let all = batch.settlements.iter().zip(&retried).map(|(s, retried)| settlement(s, retried));
-    let (corrections, rejected) = corrections(config, all);
+    let (corrections, rejected) = corrections(config, all, clock());
     let reservations = batch.settlements.iter().map(|settlement| settlement.reservation.as_str());
     let unchanged = unchanged(config, reservations, &corrections);
     // A failure says more than a rejection does: it decides the answer if both happen.
     let alerts = keeper.settle(config, &corrections, &unchanged).await.map_err(Cause::Unsettled)?;
     if !rejected.is_empty() {
-        return Err(Cause::Rejected { rejected, settlements });
+        return Err(Cause::Rejected { rejected, settlements, alerts });
     }
     Ok(Reply { alerts, ..Reply::no_content() })
 }
@@ -66,6 +67,12 @@ fn settlement<'s>(settlement: &'s Settlement, retried: &'s [Retried<'s>]) -> quo
 }
 
 fn attempt(attempt: &RetriedUsage) -> Retried<'_> {
-    let RetriedUsage { pool, deployment, prompt_tokens, completion_tokens } = attempt;
-    Retried { model: pool, deployment, prompt_tokens: *prompt_tokens, completion_tokens: *completion_tokens }
+    let RetriedUsage { pool, deployment, .. } = attempt;
+    let usage = Usage {
+        prompt_tokens: attempt.prompt_tokens,
+        cached_tokens: attempt.cached_tokens,
+        completion_tokens: attempt.completion_tokens,
+        reasoning_tokens: attempt.reasoning_tokens,
+    };
+    Retried { model: pool, deployment, usage }
 }

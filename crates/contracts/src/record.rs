@@ -103,10 +103,16 @@ pub struct RetriedUsage {
     pub pool: String,
     /// Deployment that was asked, whose price counts (`backend/upstream-model`).
     pub deployment: String,
-    /// Tokens in the prompt that it was sent.
+    /// Tokens in the prompt that it was sent, cached ones included.
     pub prompt_tokens: u64,
-    /// Tokens that it generated before it failed.
+    /// Of these, read from the provider's own prompt cache; 0 where nobody said.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cached_tokens: u64,
+    /// Tokens that it generated before it failed, reasoning included.
     pub completion_tokens: u64,
+    /// Of these, reasoning; 0 where nobody said.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reasoning_tokens: u64,
 }
 
 /// What became of a request.
@@ -165,4 +171,8 @@ impl CacheOutcome {
 
 fn is_false(flag: &bool) -> bool {
     !flag
+}
+
+fn is_zero(tokens: &u64) -> bool {
+    *tokens == 0
 }

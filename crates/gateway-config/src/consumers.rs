@@ -26,14 +26,14 @@ pub struct Consumer {
     pub app: Option<String>,
     /// Free labels, same characters as `id`; at most 16.
     pub tags: Vec<String>,
-    /// Public model names that it may ask for; `None` = all.
+    /// Names of the models that it may ask for, aliases resolved; `None` = all.
     pub models: Option<Vec<String>>,
     /// Accepted only from a loopback client address. True for the built-in consumer alone.
     pub local_only: bool,
 }
 
 impl Consumer {
-    /// Whether it may ask for this public model name.
+    /// Whether it may ask for the model of this name; no alias.
     pub fn may_use(&self, public_model: &str) -> bool {
         self.models.as_ref().is_none_or(|models| models.iter().any(|model| model == public_model))
     }
@@ -212,10 +212,12 @@ fn read_models(fields: &Fields<'_, '_>, models: &Models<'_>) -> Option<Vec<Strin
     for (path, name) in texts {
         if name == "*" {
             fields.report().add(path, "is \"*\"; leave models out to allow every model");
-        } else if !models.can_serve(name) {
-            fields.report().add(path, unknown_name(name, "the name of a model", models.known()));
-        } else {
-            names.push(name.to_owned());
+            continue;
+        }
+        match models.canonical(name).map(str::to_owned) {
+            Some(name) if names.contains(&name) => {}
+            Some(name) => names.push(name),
+            None => fields.report().add(path, unknown_name(name, "the name of a model", models.known())),
         }
     }
     Some(names)

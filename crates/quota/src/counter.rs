@@ -3,7 +3,8 @@
 //! A key is `tl:2:<limit>:<kind>:<value>:<window>:<expires>`: our prefix, because some stores ignore their label and are
 //! shared; the layout's version; the limit's name; two letters for what is counted ([`Kind`]); the values that the
 //! limit counts by; the window; and the last minute (since the Unix epoch) in which anybody looks at the key, so that a
-//! sweeper can decide by the key's text alone. Different values never share a key, and a value cannot reach beyond its place.
+//! sweeper can decide by the key's text alone. Different values never share a key, but for those that begin with the same
+//! kilobyte, and a value cannot reach beyond its place.
 //!
 //! In a store that runs scripts, a window that rolls from first use is one text under a key that ends in `~`, and expires
 //! by the store's own means.
@@ -29,6 +30,10 @@ const BEFORE_MINUTES: u64 = 2;
 
 /// Longest escaped name or value that is kept readable, in bytes; a longer one is replaced by its hash.
 const MAX_READABLE_BYTES: usize = 64;
+
+/// Of a longer value its first so many bytes count. Some are the client's to choose, as long as a body may be, and escaping
+/// and hashing all of it for each check would hold up the instance's other requests.
+const MAX_VALUE_BYTES: usize = 1_024;
 
 /// 128 bits: a collision among 10⁹ counters has a chance of about 10⁻²¹.
 const HASH_BYTES: usize = 16;
@@ -58,10 +63,11 @@ impl Counter {
     /// The counter of the check of `kind` of the limit `limit_name` for `values`, in the order of the limit's
     /// `counter_key`.
     ///
-    /// An absent value is the empty string: it has a counter of its own.
+    /// An absent value is the empty string: it has a counter of its own. Of a value that is longer than 1,024 bytes its
+    /// beginning counts: those that begin alike share a counter.
     pub fn new<'v>(limit_name: &str, kind: Kind, values: impl IntoIterator<Item = &'v str>) -> Self {
-        let values: Vec<String> = values.into_iter().map(escaped).collect();
-        Counter { limit: bounded(escaped(limit_name)), kind, value: bounded(values.join("+")) }
+        let values: Vec<String> = values.into_iter().map(|value| escaped(beginning(value))).collect();
+        Counter { limit: bounded(escaped(limit_name.as_bytes())), kind, value: bounded(values.join("+")) }
     }
 
     /// The limit's name; escaped or hashed if the configuration would not have allowed it.
@@ -169,9 +175,13 @@ fn is_key_byte(byte: u8) -> bool {
     is_plain(byte) || matches!(byte, b'%' | b'+' | b'~')
 }
 
-fn escaped(text: &str) -> String {
+fn beginning(value: &str) -> &[u8] {
+    value.as_bytes().get(..MAX_VALUE_BYTES).unwrap_or(value.as_bytes())
+}
+
+fn escaped(text: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
+    for &byte in text {
         if is_plain(byte) {
             out.push(char::from(byte));
         } else {
@@ -225,6 +235,13 @@ mod tests {
         let long = |last: &str| Counter::new("l", KIND, [format!("{}{last}", "x".repeat(100)).as_str()]);
         assert!(slot(long("a")).key().len() < 60);
         assert_ne!(long("a"), long("b"));
+    }
+
+    #[test]
+    fn what_a_client_sends_by_the_megabyte_counts_by_its_beginning() {
+        let of = |length: usize| Counter::new("l", KIND, ["ü".repeat(length).as_str(), "x"]);
+        assert_ne!(of(511), of(512));
+        assert_eq!(of(512), of(8 << 20));
     }
 
     #[test]

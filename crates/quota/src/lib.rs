@@ -7,7 +7,8 @@
 //! With one clock, whatever the number of requests and however their store operations interleave:
 //! - an admitted request fits every check at its instant, counting every other admitted one (`window` says how);
 //! - in no window do the admitted reservations, corrected by what was settled meanwhile, exceed the limit at an admission;
-//! - a refused request has left every counter as it found it; a settlement changes the window that was charged;
+//! - a refused request has left every counter as it found it; a settlement changes the window that was charged, but what goes
+//!   beyond the reservation of a minute that is over counts in the minute of the settlement;
 //! - if each pause outlasts what others have begun, a request is refused only if it would not fit at the end either,
 //!   after all others that were admitted.
 //!
@@ -20,6 +21,7 @@
 mod alerts;
 mod bounds;
 mod calendar;
+mod corrections;
 mod counter;
 mod demand;
 mod duration;
@@ -38,12 +40,14 @@ mod settle;
 mod store;
 mod subject;
 mod sweep;
+mod taken;
 mod unchanged;
 mod window;
 
 pub use alerts::{Alert, Told, latch};
 pub use bounds::{bounds, bounds_by_script};
 pub use calendar::{Stretch, stretch};
+pub use corrections::{Corrections, Rejected, Settlement, corrections};
 pub use counter::{Counter, KEY_PREFIX, Slot, is_expired};
 pub use demand::{Demand, Demands, counters, counters_shown, demands};
 pub use duration::ResetDuration;
@@ -58,12 +62,11 @@ pub use reserve::reserve;
 pub use script::{
     ScriptStore, inspect_by_script, latch_by_script, reserve_by_script, reset_by_script, settle_by_script,
 };
-pub use settle::{
-    Corrections, MAX_TOKENS, Rejected, Retried, Settlement, Taken, Unapplied, Usage, corrections, settle,
-};
+pub use settle::{Unapplied, settle};
 pub use store::{CounterStore, StoreError, decode_counter};
 pub use subject::Subject;
 pub use sweep::{EVERY_MS, Sweepable, sweep};
+pub use taken::{MAX_TOKENS, Retried, Taken, Usage};
 pub use unchanged::unchanged;
 
 /// Most of anything in one charge or one limit: a million dollars in nano-dollars, 10¹⁵ tokens. So far below 2⁶³ that no

@@ -82,6 +82,10 @@ impl<S: CounterStore, C: Fn() -> u64> CounterStore for Timed<'_, S, C> {
         self.timed(self.store.increment(key, delta)).await
     }
 
+    async fn take(&self, key: &str, amount: i64) -> Result<i64, StoreError> {
+        self.timed(self.store.take(key, amount)).await
+    }
+
     async fn get_text(&self, key: &str) -> Result<Option<String>, StoreError> {
         self.timed(self.store.get_text(key)).await
     }

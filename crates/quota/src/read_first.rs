@@ -8,8 +8,8 @@ use crate::demand::Demand;
 use crate::outcome::Outcome;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Two counters that share a place share their hint.
-const PLACES: usize = 256;
+/// One for each value of the byte that says a counter's place. Two counters that share a place share their hint.
+const PLACES: usize = 1 << u8::BITS;
 
 /// How long a refusal is remembered: under pressure the next comes sooner, without it the hint is of no use.
 const REMEMBERED_MS: u64 = 2_000;
@@ -42,9 +42,14 @@ impl ReadFirst {
     }
 
     fn place(&self, counter: &Counter) -> Option<&AtomicU64> {
-        let hash = fnv1a(&counter.to_string());
-        self.0.get(usize::try_from(hash).unwrap_or(0) % PLACES)
+        self.0.get(usize::from(place(fnv1a(&counter.to_string()))))
     }
+}
+
+/// The lowest byte of a hash: no conversion that a `usize` of 32 bits would fail, as it is in wasm.
+fn place(hash: u64) -> u8 {
+    let [lowest, ..] = hash.to_le_bytes();
+    lowest
 }
 
 /// FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>: needs no seed, and who chooses a collision gains a read.
@@ -57,5 +62,24 @@ pub(crate) fn fnv1a(text: &str) -> u64 {
 impl Default for ReadFirst {
     fn default() -> Self {
         ReadFirst::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::{Kind, Span, Unit};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn counters_are_spread_over_the_places() {
+        let kind = Kind { span: Span::Minute, unit: Unit::TotalTokens };
+        let names: Vec<String> = (0..PLACES).map(|name| format!("consumer-{name}")).collect();
+        let counters = names.iter().map(|name| Counter::new("each", kind, [name.as_str()]));
+        let hashes: Vec<u64> = counters.map(|counter| fnv1a(&counter.to_string())).collect();
+        assert!(hashes.iter().all(|hash| *hash > u64::from(u32::MAX)), "none fits into a usize of wasm");
+        let places: BTreeSet<u8> = hashes.into_iter().map(place).collect();
+        // Thrown by chance, 256 counters take 1 - 1/e of 256 places: 162.
+        assert!(places.len() > PLACES / 2, "{places:?}");
     }
 }

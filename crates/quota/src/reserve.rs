@@ -188,7 +188,7 @@ async fn add<S: CounterStore>(store: &S, level: &mut Level<'_, '_>) -> Result<()
     let sum = match amount {
         0 if level.is_read => return Ok(()),
         0 => store.get(&key).await?,
-        _ => store.increment(&key, signed(amount)).await?,
+        _ => store.take(&key, signed(amount)).await?,
     };
     level.counts.current = not_negative(sum.saturating_sub(signed(amount)));
     Ok(())

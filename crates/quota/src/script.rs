@@ -10,13 +10,14 @@
 
 use crate::alerts::Alert;
 use crate::bounds::bounds_by_script;
+use crate::corrections::Corrections;
 use crate::counter::Slot;
 use crate::demand::Demand;
 use crate::level::{Level, never_fits, refusal};
 use crate::outcome::{Admission, Outcome, Standing};
 use crate::reservation::{Charge, Reservation};
 use crate::reserve::not_negative;
-use crate::settle::{Corrections, alerts_after};
+use crate::settle::alerts_after;
 use crate::store::StoreError;
 use crate::window::{Counts, Frame, MINUTE_MS};
 use gateway_config::{LimiterConfig, Window};
@@ -220,7 +221,7 @@ fn begun(demand: &Demand<'_>, start_ms: u64) -> Frame {
     Frame::Until { window: start_ms, ends_ms: start_ms.saturating_add(length_ms), expires: None }
 }
 
-/// Adds to counters in the windows that were charged.
+/// Adds to counters in these windows.
 async fn add<'s, S: ScriptStore>(
     store: &S,
     changes: impl Iterator<Item = (&'s Slot, i64)>,

@@ -1,236 +1,33 @@
-//! Corrects reservations to what was really used, in the windows that were charged.
-//!
-//! What was charged is in the reservation. What a token weighs or costs is the configuration's, looked up by the rule's
-//! name: if the rule is gone the charge stays as reserved, and if a price is, it is no less than that.
+//! Makes corrections, and says whose alerts are due by them.
 
-use crate::MAX_AMOUNT;
 use crate::alerts::{Alert, due};
+use crate::corrections::{Corrections, rule};
 use crate::counter::Slot;
-use crate::kind::{Kind, Unit};
-use crate::reservation::{Charge, Reservation};
-use crate::reserve::{not_negative, signed};
+use crate::kind::Unit;
+use crate::reserve::not_negative;
 use crate::store::{CounterStore, StoreError, change};
-use gateway_config::{Check, Limit, LimiterConfig, Measure};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Most tokens of one kind in one settlement: far above any real request.
-pub const MAX_TOKENS: u64 = 1_000_000_000_000;
-
-/// What became of a request that was admitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settlement<'s> {
-    /// As [`crate::reserve`] made it.
-    pub reservation: &'s str,
-    /// What it took.
-    pub taken: Taken<'s>,
-}
-
-/// What a request took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken<'s> {
-    /// Nothing, not even its turn: the call failed or was answered from the cache. All is given back, requests too.
-    Nothing,
-    /// Tokens of a deployment.
-    Tokens {
-        /// How many.
-        usage: Usage,
-        /// The public name of the model that answered.
-        model: &'s str,
-        /// Label of the deployment that answered.
-        deployment: &'s str,
-        /// What failed attempts took besides.
-        retried: &'s [Retried<'s>],
-    },
-}
-
-/// What one failed attempt took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retried<'s> {
-    /// The public name of the model that was asked.
-    pub model: &'s str,
-    /// Label of its deployment.
-    pub deployment: &'s str,
-    /// In the prompt; at most [`MAX_TOKENS`].
-    pub prompt_tokens: u64,
-    /// Generated; at most [`MAX_TOKENS`].
-    pub completion_tokens: u64,
-}
-
-/// Tokens really used, each at most [`MAX_TOKENS`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// In the prompt, cached ones included.
-    pub prompt_tokens: u64,
-    /// Of these, read from the provider's own prompt cache.
-    pub cached_tokens: u64,
-    /// Generated, reasoning included.
-    pub completion_tokens: u64,
-    /// Of these, reasoning.
-    pub reasoning_tokens: u64,
-}
-
-impl Usage {
-    /// The first field that holds more than any request can take.
-    fn impossible(&self) -> Option<&'static str> {
-        [
-            ("usage.prompt_tokens", self.prompt_tokens),
-            ("usage.cached_tokens", self.cached_tokens),
-            ("usage.completion_tokens", self.completion_tokens),
-            ("usage.reasoning_tokens", self.reasoning_tokens),
-        ]
-        .into_iter()
-        .find(|(_, tokens)| *tokens > MAX_TOKENS)
-        .map(|(field, _)| field)
-    }
-
-    /// With what failed attempts took.
-    fn with(self, retried: &[Retried<'_>]) -> Self {
-        retried.iter().fold(self, |sum, attempt| Usage {
-            prompt_tokens: sum.prompt_tokens.saturating_add(attempt.prompt_tokens),
-            completion_tokens: sum.completion_tokens.saturating_add(attempt.completion_tokens),
-            ..sum
-        })
-    }
-}
-
-impl Taken<'_> {
-    /// The first field that holds more than any request can take.
-    fn impossible(&self) -> Option<&'static str> {
-        let Taken::Tokens { usage, retried, .. } = self else { return None };
-        let is_too_much = |attempt: &Retried<'_>| {
-            attempt.prompt_tokens > MAX_TOKENS || attempt.completion_tokens > MAX_TOKENS
-        };
-        usage.impossible().or_else(|| retried.iter().any(is_too_much).then_some("retried"))
-    }
-}
-
-/// What to add to which counters, ascending by key; nothing where the sum is zero.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Corrections(BTreeMap<String, (Slot, i64)>);
-
-impl Corrections {
-    /// Whether there is nothing to write.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// How many counters change.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The keys and what to add to each.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Slot, i64)> {
-        self.0.iter().map(|(key, (slot, delta))| (key.as_str(), slot, *delta))
-    }
-}
-
-/// A settlement that cannot be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{}", match .field {
-    &RESERVATION => "is not a reservation that /reserve returned".to_owned(),
-    _ => format!("must be at most {MAX_TOKENS}"),
-})]
-pub struct Rejected {
-    /// Its place in the batch, from 0.
-    pub index: usize,
-    /// Path of the wrong field in the settlement.
-    pub field: &'static str,
-}
-
-const RESERVATION: &str = "reservation";
-
-/// Adds up a batch of settlements.
-///
-/// Each counter changes by the difference between what was used and what was reserved, down or up: use beyond the
-/// reservation is carried as debt. Several settlements of one counter and window become one correction. Those that are
-/// rejected leave the others as they are.
-pub fn corrections<'s>(
-    config: &LimiterConfig,
-    settlements: impl IntoIterator<Item = Settlement<'s>>,
-) -> (Corrections, Vec<Rejected>) {
-    let mut sums: BTreeMap<String, (Slot, i64)> = BTreeMap::new();
-    let mut rejected = Vec::new();
-    for (index, settlement) in settlements.into_iter().enumerate() {
-        if let Some(field) = settlement.taken.impossible() {
-            rejected.push(Rejected { index, field });
-            continue;
-        }
-        let Ok(reservation) = settlement.reservation.parse::<Reservation>() else {
-            rejected.push(Rejected { index, field: RESERVATION });
-            continue;
-        };
-        for charge in reservation.charges {
-            let used = really_used(config, &charge, &settlement.taken);
-            let change = signed(used).saturating_sub(signed(charge.amount));
-            let (_, sum) = sums.entry(charge.slot.key()).or_insert_with(|| (charge.slot, 0));
-            *sum = sum.saturating_add(change);
-        }
-    }
-    sums.retain(|_, (_, sum)| *sum != 0);
-    (Corrections(sums), rejected)
-}
-
-/// How much of a charge was really used, in its unit.
-fn really_used(config: &LimiterConfig, charge: &Charge, taken: &Taken<'_>) -> u64 {
-    let Kind { unit, .. } = charge.slot.counter.kind();
-    let Taken::Tokens { usage, retried, .. } = taken else { return 0 };
-    let Usage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens } = usage.with(retried);
-    let used = match unit {
-        Unit::Slots => Some(0),
-        Unit::Requests => Some(charge.amount),
-        Unit::TotalTokens => Some(prompt_tokens.saturating_add(completion_tokens)),
-        Unit::PromptTokens => Some(prompt_tokens),
-        Unit::CompletionTokens => Some(completion_tokens),
-        Unit::WeightedTokens => rule(config, &charge.slot).and_then(|(_, check)| match check.measure {
-            Measure::Tokens(weights) => {
-                Some(weights.weigh(prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens))
-            }
-            Measure::Requests | Measure::NanoUsd | Measure::Parallel => None,
-        }),
-        Unit::NanoUsd => rule(config, &charge.slot).map(|_| cost_nano_usd(config, charge, taken)),
-    };
-    used.unwrap_or(charge.amount).min(MAX_AMOUNT)
-}
-
-/// What was taken costs, each part at the price of its own deployment and rounded for itself, as the records have it. If one
-/// has no price, the sum is not known: it is at least what the others cost, and the charge does not fall for it.
-fn cost_nano_usd(config: &LimiterConfig, charge: &Charge, taken: &Taken<'_>) -> u64 {
-    let Taken::Tokens { usage, model, deployment, retried } = taken else { return 0 };
-    let answer = config
-        .costs
-        .at(model, deployment)
-        .map(|price| price.cost_nano_usd(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens));
-    let attempts = retried.iter().map(|attempt| {
-        let price = config.costs.at(attempt.model, attempt.deployment)?;
-        Some(price.cost_nano_usd(attempt.prompt_tokens, 0, attempt.completion_tokens))
-    });
-    let costs: Vec<Option<u64>> = std::iter::once(answer).chain(attempts).collect();
-    let known = costs.iter().flatten().fold(0, |sum: u64, cost| sum.saturating_add(*cost));
-    if costs.iter().all(Option::is_some) { known } else { known.max(charge.amount) }
-}
-
-/// The rule and the check of a counter, as configured now.
-fn rule<'c>(config: &'c LimiterConfig, slot: &Slot) -> Option<(&'c Limit, &'c Check)> {
-    let limit = config.limit(slot.counter.limit())?;
-    let check = limit.checks.iter().find(|check| Kind::of(check) == slot.counter.kind())?;
-    Some((limit, check))
-}
+use gateway_config::LimiterConfig;
+use std::collections::BTreeSet;
 
 /// Some corrections were not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{failed} of {all} counters could not be corrected: {first}")]
-pub struct Unapplied {
+pub struct Unapplied<'c> {
     /// Counters that were not corrected.
     pub failed: usize,
     /// Counters to correct.
     pub all: usize,
     /// The first failure.
     pub first: StoreError,
+    /// The thresholds whose alert may be due by the corrections that were made.
+    pub alerts: Vec<Alert<'c>>,
 }
 
 /// Makes the corrections, each in one write, and returns the thresholds whose alert may be due; those of the counters
 /// that are [`crate::unchanged`], too, each for one read. One that fails does not keep the others from being made.
+///
+/// What makes limits stricter comes first, in case the store's time runs out: debts, then what is given back, and last the
+/// reads, of which none depends on another.
 ///
 /// # Errors
 /// How many failed. They are not safe to repeat: a failed write may have been made all the same.
@@ -239,24 +36,25 @@ pub async fn settle<'c, S: CounterStore>(
     config: &'c LimiterConfig,
     corrections: &Corrections,
     unchanged: &BTreeSet<Slot>,
-) -> Result<Vec<Alert<'c>>, Unapplied> {
+) -> Result<Vec<Alert<'c>>, Unapplied<'c>> {
     let mut failures = Vec::new();
     let mut alerts = Vec::new();
-    for slot in unchanged {
-        // A failure costs an alert that the next request's may make up for.
-        let sum = store.get(&slot.key()).await.unwrap_or(0);
-        alerts.extend(alerts_after(config, slot, sum));
-    }
-    for (key, slot, delta) in corrections.iter() {
+    let (debts, given_back): (Vec<_>, Vec<_>) = corrections.iter().partition(|(.., delta)| *delta > 0);
+    for (key, slot, delta) in debts.into_iter().chain(given_back) {
         match change(store, key, delta).await {
             Ok(sum) => alerts.extend(alerts_after(config, slot, sum)),
             Err(error) => failures.push(error),
         }
     }
+    for slot in unchanged {
+        // A failure costs an alert that the next request's may make up for.
+        let sum = store.get(&slot.key()).await.unwrap_or(0);
+        alerts.extend(alerts_after(config, slot, sum));
+    }
     let (failed, all) = (failures.len(), corrections.len());
     match failures.into_iter().next() {
         None => Ok(alerts),
-        Some(first) => Err(Unapplied { failed, all, first }),
+        Some(first) => Err(Unapplied { failed, all, first, alerts }),
     }
 }
 
@@ -266,152 +64,5 @@ pub(crate) fn alerts_after<'c>(config: &'c LimiterConfig, slot: &Slot, sum: i64)
         Some(_) if matches!(slot.counter.kind().unit, Unit::Requests | Unit::Slots) => Vec::new(),
         Some((limit, check)) => due(limit, check, slot, not_negative(sum), false),
         None => Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Sums = Vec<(String, i64)>;
-
-    const DOCUMENT: &str = r#"
-        [[limits]]
-        name = "w"
-        counter_key = []
-        tokens_per_minute = 100
-        counts = { cached_tokens = 0.1, completion_tokens = 2, reasoning_tokens = 3 }
-        [[limits]]
-        name = "d"
-        counter_key = []
-        cost_quota_usd = 1
-        period = "day"
-        [[models]]
-        name = "m"
-        [pricing."b/m"]
-        prompt_usd_per_million = 2
-        cached_usd_per_million = 1
-        completion_usd_per_million = 10
-        [pricing.dear]
-        prompt_usd_per_million = 2000
-        completion_usd_per_million = 10000
-        [pricing.cheap]
-        prompt_usd_per_million = 0.0000005
-        completion_usd_per_million = 0.0000005
-    "#;
-
-    const USAGE: Usage =
-        Usage { prompt_tokens: 30, cached_tokens: 10, completion_tokens: 7, reasoning_tokens: 2 };
-
-    fn used(reservation: &str, prompt_tokens: u64) -> Settlement<'_> {
-        let usage = Usage { prompt_tokens, ..Usage::default() };
-        let taken = Taken::Tokens { usage, model: "m", deployment: "b/m", retried: &[] };
-        Settlement { reservation, taken }
-    }
-
-    fn sums(settlements: &[Settlement<'_>]) -> (Sums, Vec<(usize, &'static str)>) {
-        let config = LimiterConfig::parse(DOCUMENT).unwrap();
-        let (corrections, rejected) = corrections(&config, settlements.iter().copied());
-        let rejected = rejected.iter().map(|r| (r.index, r.field)).collect();
-        (corrections.iter().map(|(key, _, delta)| (key.to_owned(), delta)).collect(), rejected)
-    }
-
-    #[test]
-    fn each_kind_of_charge_is_corrected_in_its_own_unit() {
-        let at = |deployment| Taken::Tokens { usage: USAGE, model: "m", deployment, retried: &[] };
-        let as_used = at("b/m");
-        for (charge, taken, delta) in [
-            ("100:a:mt:x:7:8", as_used, 37 - 100),
-            ("10:a:mt:x:7:8", as_used, 27),
-            ("100:a:mp:x:7:8", as_used, 30 - 100),
-            ("100:a:cg:x:7:8", as_used, 7 - 100),
-            ("100:w:mw::7:8", as_used, 20 + 1 + 5 * 2 + 2 * 3 - 100),
-            ("100:gone:mw::7:8", as_used, 0),
-            ("100:w:cw::7:8", as_used, 0), // the rule has no such quota now
-            ("1000:d:cd::7:8", as_used, 20 * 2_000 + 10 * 1_000 + 7 * 10_000 - 1_000),
-            ("1000:d:cd::7:8", at("other/n"), 0), // no price
-            ("1000:gone:cd::7:8", as_used, 0),
-            ("1:a:mn:x:7:8", as_used, 0),
-            ("1:a:ls:x:7:8", as_used, -1),
-            ("100:a:mt:x:7:8", Taken::Nothing, -100),
-            ("100:w:mw::7:8", Taken::Nothing, -100),
-            ("1000:gone:cd::7:8", Taken::Nothing, -1_000),
-            ("1:a:rn:x:7:~", Taken::Nothing, -1),
-            ("1:a:ls:x:7:8", Taken::Nothing, -1),
-            ("0:d:cd::7:8", as_used, 120_000),
-        ] {
-            let reservation = format!("2;{charge}");
-            let (sums, rejected) = sums(&[Settlement { reservation: &reservation, taken }]);
-            let seen: Vec<i64> = sums.iter().map(|(_, delta)| *delta).collect();
-            let expected = if delta == 0 { vec![] } else { vec![delta] };
-            assert_eq!((seen, rejected), (expected, vec![]), "{charge} {taken:?}");
-        }
-    }
-
-    #[test]
-    fn failed_attempts_count_with_the_answer_and_cost_what_their_own_deployments_take() {
-        let retried = |model, deployment, tokens| Retried {
-            model,
-            deployment,
-            prompt_tokens: tokens,
-            completion_tokens: tokens,
-        };
-        let dear = retried("dear", "b/d", 3);
-        let answer_nano_usd = 20 * 2_000 + 10 * 1_000 + 7 * 10_000;
-        for (charge, retried, used) in [
-            ("100:a:mt:x:7:8", vec![dear, dear], 37 + 12),
-            ("100:a:mp:x:7:8", vec![dear], 33),
-            ("100:a:cg:x:7:8", vec![dear], 10),
-            ("100:w:mw::7:8", vec![dear], 23 + 1 + 8 * 2 + 2 * 3),
-            ("1:a:mn:x:7:8", vec![dear], 1),
-            ("1:a:ls:x:7:8", vec![dear], 0),
-            ("5:d:cd::7:8", vec![], answer_nano_usd),
-            ("5:d:cd::7:8", vec![dear], answer_nano_usd + 3 * 2_000_000 + 3 * 10_000_000),
-            // 0.4 nano-dollars each: every attempt is rounded for itself, as in a record.
-            ("5:d:cd::7:8", vec![retried("cheap", "b/c", 400); 3], answer_nano_usd),
-            // Of an attempt without a price at least the rest is paid, and nothing is given back.
-            ("5:d:cd::7:8", vec![retried("none", "b/n", 3)], answer_nano_usd),
-            ("900000:d:cd::7:8", vec![retried("none", "b/n", 3)], 900_000),
-            ("900000:d:cd::7:8", vec![dear, retried("none", "b/n", 3)], answer_nano_usd + 36_000_000),
-        ] {
-            let reservation = format!("2;{charge}");
-            let taken = Taken::Tokens { usage: USAGE, model: "m", deployment: "b/m", retried: &retried };
-            let (sums, _) = sums(&[Settlement { reservation: &reservation, taken }]);
-            let reserved: i64 = charge.split(':').next().unwrap().parse().unwrap();
-            let seen = reserved + sums.iter().map(|(_, delta)| *delta).sum::<i64>();
-            assert_eq!(seen, used, "{charge} {retried:?}");
-        }
-    }
-
-    #[test]
-    fn corrections_of_one_key_are_summed_and_zeros_left_out() {
-        let (sums, _) = sums(&[
-            used("2;100:a:mt:x:7:8", 150),
-            used("2;100:a:mt:x:7:8", 80),
-            used("2;100:a:mt:x:8:9", 0),
-            used("2;10:same:mt::7:8", 10),
-            used("2;10:up-and-down:mt::7:8", 12),
-            used("2;10:up-and-down:mt::7:8", 8),
-        ]);
-        assert_eq!(sums, [("tl:2:a:mt:x:7:8".to_owned(), 30), ("tl:2:a:mt:x:8:9".to_owned(), -100)]);
-    }
-
-    #[test]
-    fn what_is_rejected_is_named_and_the_others_are_made() {
-        let absurd =
-            Retried { model: "m", deployment: "b/m", prompt_tokens: 0, completion_tokens: MAX_TOKENS + 1 };
-        let (sums, rejected) = sums(&[
-            used("junk", 1),
-            used("2;100:a:mt:x:7:8", 90),
-            used("2;100:a:mt:x:7:8", MAX_TOKENS + 1),
-            used("", u64::MAX),
-            Settlement {
-                reservation: "2;100:a:mt:x:7:8",
-                taken: Taken::Tokens { usage: USAGE, model: "m", deployment: "b/m", retried: &[absurd] },
-            },
-        ]);
-        assert_eq!(sums, [("tl:2:a:mt:x:7:8".to_owned(), -10)]);
-        let tokens = "usage.prompt_tokens";
-        assert_eq!(rejected, [(0, "reservation"), (2, tokens), (3, tokens), (4, "retried")]);
     }
 }

@@ -19,6 +19,15 @@ pub trait CounterStore {
     /// The store cannot be written. Whether the delta was added is then unknown.
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError>;
 
+    /// Adds what a request asks for, as `increment` does; a store may decline that, and only that, when whoever asks has no
+    /// time left. What is put right or given back is never declined for it: limits would be wrong until the window ends.
+    ///
+    /// # Errors
+    /// As of `increment`; when it was declined, nothing was added.
+    async fn take(&self, key: &str, amount: i64) -> Result<i64, StoreError> {
+        self.increment(key, amount).await
+    }
+
     /// The text under the key, if there is one.
     ///
     /// # Errors

@@ -2,9 +2,9 @@
 //! have reached a threshold of `alert_at`.
 
 use crate::alerts::is_known_beforehand;
+use crate::corrections::Corrections;
 use crate::counter::Slot;
 use crate::reservation::Reservation;
-use crate::settle::Corrections;
 use gateway_config::LimiterConfig;
 use std::collections::BTreeSet;
 

@@ -71,7 +71,7 @@ fn ask(memory: &Memory, config: &LimiterConfig, consumer: &str, now_ms: u64) {
     };
     let reservation = admission.reservation.to_string();
     let (corrections, _) =
-        corrections(config, [Settlement { reservation: &reservation, taken: Taken::Nothing }]);
+        corrections(config, [Settlement { reservation: &reservation, taken: Taken::Nothing }], now_ms);
     let settled = block_on(settle(memory, config, &corrections, &BTreeSet::new())).unwrap();
     for alert in admission.alerts.iter().chain(&settled) {
         block_on(latch(memory, alert)).unwrap();

@@ -22,6 +22,7 @@ pub fn price_records(records: &mut [UsageRecord], pricing: &Pricing) {
         record.cost_nano_usd = record.retried_usage.iter().fold(answer, |sum, retried| {
             let attempt = UsageRecord {
                 prompt_tokens: retried.prompt_tokens,
+                cached_tokens: retried.cached_tokens,
                 completion_tokens: retried.completion_tokens,
                 ..UsageRecord::default()
             };
@@ -141,7 +142,8 @@ mod tests {
 
     #[test]
     fn attempts_that_failed_midway_are_paid_at_their_own_price() {
-        let document = "[pricing.\"gpt-4o\"]\nprompt_usd_per_million = 2.5\ncompletion_usd_per_million = 10\n\
+        let document = "[pricing.\"gpt-4o\"]\nprompt_usd_per_million = 2.5\ncached_usd_per_million = 1\n\
+                        completion_usd_per_million = 10\n\
                         [pricing.\"eu/gpt-4o\"]\nprompt_usd_per_million = 3\ncompletion_usd_per_million = 12\n\
                         [pricing.\"eu/other\"]\nprompt_usd_per_million = 3\ncompletion_usd_per_million = 12";
         let pricing = gateway_config::UsageConfig::parse(document).unwrap().pricing;
@@ -150,11 +152,20 @@ mod tests {
             deployment: deployment.to_owned(),
             prompt_tokens: 1_000,
             completion_tokens: 10,
+            ..RetriedUsage::default()
         };
         let (us, eu) = (retried("us/gpt-4o"), retried("eu/gpt-4o"));
+        let cached = RetriedUsage { cached_tokens: 400, reasoning_tokens: 5, ..us.clone() };
         for (model, deployment, cache, retried_usage, cost_nano_usd) in [
             ("gpt-4o", "us/gpt-4o", CacheOutcome::Miss, vec![us.clone()], Some(3_000_000 + 2_600_000)),
             ("gpt-4o", "us/gpt-4o", CacheOutcome::Miss, vec![eu.clone()], Some(3_000_000 + 3_120_000)),
+            (
+                "gpt-4o",
+                "us/gpt-4o",
+                CacheOutcome::Miss,
+                vec![cached],
+                Some(3_000_000 + 1_500_000 + 400_000 + 100_000),
+            ),
             (
                 "gpt-4o",
                 "us/gpt-4o",
@@ -187,7 +198,7 @@ mod tests {
             pool: pool.to_owned(),
             deployment: "b/up".to_owned(),
             prompt_tokens: 100,
-            completion_tokens: 0,
+            ..RetriedUsage::default()
         };
         for (model, pool, retried_usage, cost_nano_usd) in [
             ("an-alias", "fast", vec![], Some(1_050_000)),

@@ -123,17 +123,20 @@ impl CounterStore for Counters {
         sleep(Duration::from_millis(ms)).await;
     }
 
-    /// Only right after an answer of the store: else it is read first, which can be given up on. What gives back is tried
-    /// even when the time is up, as long as the store goes on answering.
+    /// Only right after an answer of the store: else it is read first, which can be given up on. So it is tried even when the
+    /// time is up, as long as the store goes on answering.
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
-        let operation = "add to a counter";
-        if delta > 0 && self.patience.left(now()).is_none() {
-            return Err(failed_to(operation)("the time for the store is up"));
-        }
         if !self.patience.is_fresh(now()) {
             self.get(key).await?;
         }
-        self.write(operation, |bucket| atomics::increment(bucket, key, delta))
+        self.write("add to a counter", |bucket| atomics::increment(bucket, key, delta))
+    }
+
+    async fn take(&self, key: &str, amount: i64) -> Result<i64, StoreError> {
+        if self.patience.left(now()).is_none() {
+            return Err(failed_to("add to a counter")("the time for the store is up"));
+        }
+        self.increment(key, amount).await
     }
 }
 

@@ -1,10 +1,11 @@
 //! Rules that can never match, never decide or tell no requests apart.
 
+use super::reach::{Reach, add_new};
 use super::{CounterPart, Limit, LimiterConfig, Measure};
 use crate::document::Report;
 use crate::fields::unknown_name;
 use crate::router::RouterConfig;
-use crate::{Consumer, Pricing, Route};
+use crate::{Consumer, Pricing};
 
 /// Reports every rule that does not fit the consumers, models and prices of the document.
 pub(super) fn refuse_limits_that_fit_nothing(
@@ -93,36 +94,18 @@ impl Rule<'_> {
 
     /// Each name exists, but no consumer has all that is asked for.
     fn refuse_match_of_nothing(&self) {
-        let matches = &self.limit.matches;
-        let is_met = |consumer: &Consumer| {
-            let team = consumer.team.as_deref().unwrap_or_default();
-            let may_reach = matches.models.is_empty()
-                || matches.models.iter().any(|model| self.may_reach(consumer, model));
-            may_reach && matches.has_consumer(team, consumer.tags.iter().map(String::as_str))
-        };
-        if !self.router.consumers.iter().any(is_met) {
+        if Reach::of(self.limit, self.router).serving().is_empty() {
             let message = "is met by no consumer: none has such a team and tag and may ask for such a model";
             self.report.add(format!("{}.match", self.path), message);
         }
     }
 
-    /// Whether a request of the consumer's can ask for a model, or be led to it by a route.
-    fn may_reach(&self, consumer: &Consumer, model: &str) -> bool {
-        let leads_there = |route: &&Route| route.to.as_deref() == Some(model) && takes(route, consumer);
-        let may_take = |route: &Route| {
-            route.models.is_empty() || route.models.iter().any(|asked| consumer.may_use(asked))
-        };
-        consumer.may_use(model) || self.router.routes.iter().filter(leads_there).any(may_take)
-    }
-
     /// What has no price would pass a limit of money for nothing.
     fn refuse_missing_prices(&self, pricing: &Pricing) {
-        let asked = match self.limit.matches.models.as_slice() {
-            [] => self.router.models.iter().map(|model| model.name.as_str()).collect(),
-            listed => listed.iter().map(String::as_str).collect::<Vec<_>>(),
-        };
+        let reach = Reach::of(self.limit, self.router);
+        let asked = reach.asked();
         let mut told: Vec<&str> = Vec::new();
-        for (at, name) in self.with_all_that_may_serve(asked.clone()).into_iter().enumerate() {
+        for (at, name) in self.with_fallbacks(reach.serving()).into_iter().enumerate() {
             for deployment in self.router.model(name).into_iter().flat_map(|model| &model.deployments) {
                 let label = deployment.label.as_str();
                 if deployment.weight == 0 || pricing.price(name, label).is_some() || told.contains(&label) {
@@ -139,30 +122,12 @@ impl Rule<'_> {
         }
     }
 
-    /// These names, then those that routes and fallbacks lead to from them, each once.
-    fn with_all_that_may_serve<'n>(&'n self, mut names: Vec<&'n str>) -> Vec<&'n str> {
-        let matches = &self.limit.matches;
-        let counted = |consumer: &&Consumer| {
-            let team = consumer.team.as_deref().unwrap_or_default();
-            matches.has_consumer(team, consumer.tags.iter().map(String::as_str))
-        };
-        for route in &self.router.routes {
-            let is_asked = route.models.is_empty() || route.models.iter().any(|m| matches.has_model(m));
-            let is_taken =
-                self.router.consumers.iter().filter(counted).any(|consumer| takes(route, consumer));
-            if let Some(to) = route.to.as_deref().filter(|_| is_asked && is_taken)
-                && !names.contains(&to)
-            {
-                names.push(to);
-            }
-        }
+    /// These names, then those that fallbacks lead to from them, each once.
+    fn with_fallbacks<'n>(&'n self, mut names: Vec<&'n str>) -> Vec<&'n str> {
         let mut at = 0;
-        while let Some(name) = names.get(at) {
-            for fallback in self.router.model(name).into_iter().flat_map(|model| &model.fallbacks) {
-                if !names.contains(&fallback.to.as_str()) {
-                    names.push(&fallback.to);
-                }
-            }
+        while let Some(name) = names.get(at).copied() {
+            let fallbacks = self.router.model(name).into_iter().flat_map(|model| &model.fallbacks);
+            add_new(&mut names, fallbacks.map(|fallback| fallback.to.as_str()));
             at += 1;
         }
         names
@@ -172,15 +137,4 @@ impl Rule<'_> {
     fn serves(&self, name: &str) -> bool {
         self.router.model(name).is_some_and(|model| model.name == "*")
     }
-}
-
-/// Whether a route takes requests of a consumer, whatever else it asks of them.
-fn takes(route: &Route, consumer: &Consumer) -> bool {
-    let is_one_of = |list: &[String], value: Option<&str>| {
-        list.is_empty() || value.is_some_and(|value| list.iter().any(|one| one == value))
-    };
-    is_one_of(&route.consumers, Some(&consumer.id))
-        && is_one_of(&route.teams, consumer.team.as_deref())
-        && is_one_of(&route.apps, consumer.app.as_deref())
-        && (route.tags.is_empty() || consumer.tags.iter().any(|tag| route.tags.contains(tag)))
 }

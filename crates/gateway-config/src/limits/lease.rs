@@ -1,12 +1,12 @@
 //! Leases that end before the requests that they stand for: then more would run than the rule says.
 
-use super::{Limit, LimiterConfig, Window};
+use super::reach::Reach;
+use super::{LimiterConfig, Window};
 use crate::document::Report;
-use crate::models::Model;
 use crate::router::RouterConfig;
 
-/// Reports every rule whose `lease_s` is less than a request that it counts may last: `timeouts.total_ms` of its model,
-/// retries and fallbacks included.
+/// Reports every rule whose `lease_s` is less than a request that it counts may last: `timeouts.total_ms` of the model that
+/// serves it after routes, which bounds retries and fallbacks as well.
 pub(super) fn refuse_leases_shorter_than_requests(
     limiter: &LimiterConfig,
     router: &RouterConfig,
@@ -18,8 +18,8 @@ pub(super) fn refuse_leases_shorter_than_requests(
             Window::SlidingMinute | Window::Calendar(..) | Window::Rolling(_) => None,
         });
         let Some(lease_s) = lease_s else { continue };
-        let counted = router.models.iter().filter(|model| may_serve(model, limit, router));
-        let Some(slowest) = counted.max_by_key(|model| model.settings.timeouts.total_ms) else { continue };
+        let serving = Reach::of(limit, router).serving().into_iter().filter_map(|name| router.model(name));
+        let Some(slowest) = serving.max_by_key(|model| model.settings.timeouts.total_ms) else { continue };
         let total_ms = slowest.settings.timeouts.total_ms;
         if lease_s.saturating_mul(1_000) < total_ms {
             report.add(
@@ -33,12 +33,4 @@ pub(super) fn refuse_leases_shorter_than_requests(
             );
         }
     }
-}
-
-/// Whether a request that the rule counts may go to this model.
-fn may_serve(model: &Model, limit: &Limit, router: &RouterConfig) -> bool {
-    // The rule goes by the name asked for; a route may lead from there to any model.
-    let is_any = limit.matches.models.is_empty() || !router.routes.is_empty();
-    let serves = |name: &String| router.model(name).is_some_and(|serving| serving.name == model.name);
-    is_any || limit.matches.models.iter().any(serves)
 }

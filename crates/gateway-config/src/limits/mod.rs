@@ -9,6 +9,7 @@ mod fit;
 pub(crate) mod headers;
 mod lease;
 mod prices;
+mod reach;
 pub(crate) mod rule;
 pub(crate) mod weights;
 mod zone;

@@ -1,4 +1,5 @@
-//! What a token can cost: the prices, and which deployments may come to serve a model.
+//! What a token can cost: the prices, and which deployments may come to serve a model. One that is drained (`weight = 0`) never
+//! does.
 //!
 //! Read for rules that limit money alone. `[[models]]` is read leniently here: the router judges it.
 
@@ -19,7 +20,7 @@ pub struct CostTable {
 /// What is known of a model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Pool {
-    /// Labels of its deployments.
+    /// Labels of its deployments, but for those that are drained.
     labels: Vec<String>,
     /// Names that it falls back to, as written.
     fallbacks: Vec<String>,
@@ -87,7 +88,9 @@ pub(crate) fn read(root: &Fields<'_, '_>) -> CostTable {
         let Some(name) = model.peek_text("name") else { continue };
         let label = |deployment: &Fields<'_, '_>| {
             let backend = deployment.peek_text("backend")?;
-            Some(format!("{backend}/{}", deployment.peek_text("model").unwrap_or(name)))
+            let is_drained = deployment.integer("weight", 0..=u64::MAX) == Some(0);
+            let label = format!("{backend}/{}", deployment.peek_text("model").unwrap_or(name));
+            (!is_drained).then_some(label)
         };
         let to = |fallback: &Fields<'_, '_>| fallback.peek_text("to").map(str::to_owned);
         let pool = Pool {

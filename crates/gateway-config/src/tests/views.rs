@@ -182,6 +182,15 @@ fn a_consumer_may_use_the_models_it_lists_or_all() {
 }
 
 #[test]
+fn a_consumer_that_lists_an_alias_may_use_its_model() {
+    let document = FULL.replacen("models = [\"fast\"]", "models = [\"best\", \"steady\", \"fast\"]", 1);
+    let config = router(&document);
+    let alice = config.consumers.by_key_digest(&[0x11; 32]).unwrap();
+    assert_eq!(alice.models.as_deref(), Some(&["steady".to_owned(), "fast".to_owned()][..]));
+    assert!(alice.may_use("steady") && !alice.may_use("gpt-4o"));
+}
+
+#[test]
 fn each_of_many_keys_finds_its_own_consumer() {
     let mut document = FULL.to_owned();
     for n in 0..2_000 {
@@ -312,6 +321,19 @@ fn the_dearest_price_is_looked_for_wherever_fallbacks_lead() {
         assert_eq!(seen, (prompt * 1_000_000_000, completion * 1_000_000_000), "{model}");
     }
     assert_eq!(costs.highest("unheard-of"), None, "served by *, but nobody knows its price");
+}
+
+#[test]
+fn what_is_drained_makes_no_estimate_dearer() {
+    let dear =
+        "\n[pricing.\"local/llama-8b\"]\nprompt_usd_per_million = 90\ncompletion_usd_per_million = 90\n";
+    let prompt_price = |document: &str| {
+        let costs = LimiterConfig::parse(document).unwrap().costs;
+        costs.highest("gpt-4o").unwrap().prompt_nano_usd_per_million
+    };
+    let drained = format!("{FULL}{dear}");
+    assert_eq!(prompt_price(&drained), 2_500_000_000);
+    assert_eq!(prompt_price(&drained.replacen("weight = 0", "weight = 1", 1)), 90_000_000_000);
 }
 
 #[test]

@@ -1,4 +1,4 @@
--- Adds to counters in the windows that were charged.
+-- Adds to counters, each in a window of its own.
 --
 -- KEYS: one for each correction. ARGV, for each: 'n' or 'r' for a rolling window, what to add, and when the key expires in
 -- ms since the Unix epoch, or the start of the rolling window that was charged. Returns the sum for each; 0 where the

@@ -38,7 +38,7 @@ pub fn deeds() -> impl Strategy<Value = Vec<Deed>> {
 /// The limits over some store.
 pub trait Gate {
     fn ask(&self, plan: &Plan, now_ms: u64) -> Outcome<'static>;
-    fn settle(&self, reservation: &str, took: Option<u64>) -> Vec<Alert<'static>>;
+    fn settle(&self, reservation: &str, took: Option<u64>, now_ms: u64) -> Vec<Alert<'static>>;
     fn reset(&self, checks: &[Demand<'static>], now_ms: u64);
     fn inspect(&self, checks: &[Demand<'static>], now_ms: u64) -> Vec<Standing<'static>>;
 }
@@ -114,9 +114,9 @@ pub fn agree(gates: &[&dyn Gate], start_ms: u64, deeds: &[Deed]) -> Result<(), T
             }
             Deed::Settle(which, took) if !running.is_empty() => {
                 let ended = running.swap_remove(which.index(running.len()));
-                model.settle(&ended.charges, *took);
+                model.settle(&ended.charges, *took, now_ms);
                 let alerts: Vec<_> = (gates.iter().zip(&ended.reservations))
-                    .map(|(gate, reservation)| named(&gate.settle(reservation, *took)))
+                    .map(|(gate, reservation)| named(&gate.settle(reservation, *took, now_ms)))
                     .collect();
                 for told in &alerts {
                     prop_assert_eq!(told, &alerts[0]);
@@ -163,13 +163,13 @@ impl Gate for Counted {
         })
     }
 
-    fn settle(&self, reservation: &str, took: Option<u64>) -> Vec<Alert<'static>> {
+    fn settle(&self, reservation: &str, took: Option<u64>, now_ms: u64) -> Vec<Alert<'static>> {
         let settlement = Settlement { reservation, taken: taken(took) };
-        let (corrections, rejected) = corrections(&CONFIG, [settlement]);
+        let (corrections, rejected) = corrections(&CONFIG, [settlement], now_ms);
         assert!(rejected.is_empty());
         let unchanged = unchanged(&CONFIG, [reservation], &corrections);
         let work = async move |view: View| settle(&view, &CONFIG, &corrections, &unchanged).await.unwrap();
-        self.run(self.0.now_ms(), work)
+        self.run(now_ms, work)
     }
 
     fn reset(&self, checks: &[Demand<'static>], now_ms: u64) {

@@ -18,7 +18,7 @@ pub struct Admitted {
     pub reservation: Reservation,
 }
 
-/// One admitted amount on one counter.
+/// One admitted amount on one counter, or the debt that its settlement left in another minute.
 struct Entry {
     slot: Slot,
     reserved: i64,
@@ -52,6 +52,16 @@ impl Ledger {
                     writes(Phase::Settling).find(|(_, w)| w.key == key).map(|(at, w)| (at, w.delta));
                 let taken_at_ms = taken.at_ms;
                 entries.push(Entry { slot: charge.slot.clone(), reserved, taken_at, taken_at_ms, settled });
+                entries.extend(writes(Phase::Settling).filter_map(|(at, w)| {
+                    let slot = later_minute(&charge.slot, &w.key)?;
+                    Some(Entry {
+                        slot,
+                        reserved: 0,
+                        taken_at: at,
+                        taken_at_ms: w.at_ms,
+                        settled: Some((at, w.delta)),
+                    })
+                }));
             }
         }
         Ledger { entries }
@@ -60,7 +70,7 @@ impl Ledger {
     /// For every admission: what was admitted up to then, in the window that ends then, is within the limit. `texts` says
     /// when windows from first use began.
     pub fn check_never_over(&self, sizes: &BTreeMap<String, u64>, texts: &BTreeMap<String, String>) {
-        for this in &self.entries {
+        for this in self.entries.iter().filter(|entry| entry.reserved > 0) {
             let Some(size) = sizes.get(this.slot.counter.limit()) else { continue };
             let delta =
                 |entry: &Entry| entry.settled.filter(|(at, _)| *at <= this.taken_at).map_or(0, |s| s.1);
@@ -116,4 +126,12 @@ impl Ledger {
         }
         sums
     }
+}
+
+/// The slot of `key` if it is of the same counter, in a minute after the one that was charged.
+fn later_minute(charged: &Slot, key: &str) -> Option<Slot> {
+    let rest = key.strip_prefix(&format!("tl:2:{}:", charged.counter))?;
+    let window: u64 = rest.split(':').next()?.parse().ok()?;
+    let is_later = charged.counter.kind().span == Span::Minute && window > charged.window;
+    is_later.then(|| Slot { counter: charged.counter.clone(), window, expires: Some(window + 1) })
 }

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod debts;
 mod deeds;
 mod holds;
 mod ledger;
@@ -116,6 +117,13 @@ proptest! {
     #[test]
     fn one_after_the_other_is_what_the_definition_says(deeds in deeds::deeds(), start_ms in start()) {
         deeds::agree(&[&deeds::Counted(World::starting_at(start_ms))], start_ms, &deeds)?;
+    }
+
+    #[test]
+    fn however_long_an_answer_took_what_goes_beyond_its_reservation_counts(
+        lasting_ms in debts::lasting(), start_ms in start(),
+    ) {
+        debts::counts_in_full(&deeds::Counted(World::starting_at(start_ms)), start_ms, lasting_ms)?;
     }
 
     #[test]
@@ -311,12 +319,12 @@ fn counters_are_shown_and_set_to_zero_and_what_runs_is_forgiven_up_to_its_reserv
         world.run(vec![zero], &QUIET);
     }
     assert_eq!(rules.map(used), [0, 0, 0]);
-    for (took, expected) in [(20, [0, 0, 0]), (100, [25, 50, 50])] {
-        // The first gives back no more than there is; of the second the 50 beyond its reservation stay.
+    for (took, expected) in [(20, [0, 0, 0]), (100, [50, 50, 50])] {
+        // The first gives back no more than there is; of the second the 50 beyond its reservation stay, in the minute of now.
         let view = world.view(0);
         let reservation = admitted[0].reservation.to_string();
         let settlement = Settlement { reservation: &reservation, taken: plan::taken(Some(took)) };
-        let (corrections, _) = corrections(&CONFIG, [settlement]);
+        let (corrections, _) = corrections(&CONFIG, [settlement], world.now_ms());
         let settled: Task<'_, _> =
             Box::pin(
                 async move { assert!(settle(&view, &CONFIG, &corrections, &BTreeSet::new()).await.is_ok()) },
@@ -324,6 +332,11 @@ fn counters_are_shown_and_set_to_zero_and_what_runs_is_forgiven_up_to_its_reserv
         world.run(vec![settled], &QUIET);
         assert_eq!(rules.map(used), expected, "{took}");
     }
+}
+
+#[test]
+fn answers_that_outlast_their_minute_do_not_flow_past_the_limit_for_ever() {
+    debts::closes_the_door(&deeds::Counted(World::starting_at(START_MS)), START_MS);
 }
 
 #[test]

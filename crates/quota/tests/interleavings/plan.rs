@@ -77,7 +77,7 @@ impl Plan {
             view.turn().await;
             let reservation = admission.reservation.to_string();
             let settlement = Settlement { reservation: &reservation, taken: taken(settle_to) };
-            let (corrections, rejected) = corrections(&CONFIG, [settlement]);
+            let (corrections, rejected) = corrections(&CONFIG, [settlement], view.now_ms());
             assert!(rejected.is_empty());
             let _lost = settle(&view, &CONFIG, &corrections, &BTreeSet::new()).await;
         }

@@ -11,6 +11,7 @@ const LEASE_BUCKETS: u64 = 4;
 pub struct Charged {
     counter: Counter,
     window: u64,
+    is_minute: bool,
     measure: Measure,
     amount: u64,
 }
@@ -41,6 +42,7 @@ impl Model {
             charges.push(Charged {
                 counter: counter.clone(),
                 window,
+                is_minute: check.window == Window::SlidingMinute,
                 measure: check.measure,
                 amount: *amount,
             });
@@ -49,14 +51,16 @@ impl Model {
     }
 
     /// Corrects what a request was charged to what it took: nothing, or so many tokens. A window holds no less than nothing.
-    pub fn settle(&mut self, charges: &[Charged], took: Option<u64>) {
-        for Charged { counter, window, measure, amount } in charges {
+    /// What goes beyond the charge of a minute that is over is of the minute of now.
+    pub fn settle(&mut self, charges: &[Charged], took: Option<u64>, now_ms: u64) {
+        for Charged { counter, window, is_minute, measure, amount } in charges {
             let used = match (took, measure) {
                 (None, _) | (_, Measure::Parallel) => 0,
                 (_, Measure::Requests) => *amount,
                 (Some(tokens), _) => tokens,
             };
-            let held = self.held.entry((counter.clone(), *window)).or_default();
+            let window = if *is_minute && used > *amount { now_ms / 60_000 } else { *window };
+            let held = self.held.entry((counter.clone(), window)).or_default();
             *held = (*held + used).saturating_sub(*amount);
         }
     }

@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../interleavings/debts.rs"]
+mod debts;
 #[path = "../interleavings/deeds.rs"]
 mod deeds;
 #[allow(dead_code, reason = "shared with the interleavings, which use all of it")]
@@ -41,7 +43,7 @@ fn ask(redis: &Redis, plan: &Plan, now_ms: u64) -> Outcome<'static> {
     {
         let reservation = admission.reservation.to_string();
         let settlement = Settlement { reservation: &reservation, taken: plan::taken(settle_to) };
-        let (corrections, rejected) = corrections(&CONFIG, [settlement]);
+        let (corrections, rejected) = corrections(&CONFIG, [settlement], now_ms);
         assert!(rejected.is_empty());
         block_on(settle_by_script(redis, &CONFIG, &corrections, &BTreeSet::new())).unwrap();
     }
@@ -56,9 +58,9 @@ impl deeds::Gate for Scripted<'_> {
         block_on(reserve_by_script(self.0, || now_ms, &plan.demands())).unwrap()
     }
 
-    fn settle(&self, reservation: &str, took: Option<u64>) -> Vec<Alert<'static>> {
+    fn settle(&self, reservation: &str, took: Option<u64>, now_ms: u64) -> Vec<Alert<'static>> {
         let settlement = Settlement { reservation, taken: plan::taken(took) };
-        let (corrections, rejected) = corrections(&CONFIG, [settlement]);
+        let (corrections, rejected) = corrections(&CONFIG, [settlement], now_ms);
         assert!(rejected.is_empty());
         let unchanged = unchanged(&CONFIG, [reservation], &corrections);
         block_on(settle_by_script(self.0, &CONFIG, &corrections, &unchanged)).unwrap()
@@ -100,6 +102,15 @@ fn one_after_the_other_is_what_the_definition_and_the_counters_say() {
 }
 
 #[test]
+fn however_long_an_answer_took_what_goes_beyond_its_reservation_counts() {
+    on_redis((debts::lasting(), start()), |redis, (lasting_ms, start_ms)| {
+        debts::counts_in_full(&Scripted(redis), start_ms + LATER_MS, lasting_ms)
+    });
+    let server = Server::start();
+    debts::closes_the_door(&Scripted(&server.connect()), plan::START_MS + LATER_MS);
+}
+
+#[test]
 fn large_figures_are_weighed_to_the_token() {
     let figures = (0..1_000_000_000_000_u64, 1..1_000_000_u64, 0..60_000_u64, -2..3_i64);
     on_redis(figures, |redis, (held, amount, elapsed_ms, room)| {
@@ -138,8 +149,8 @@ fn a_window_from_first_use_ends_after_its_length_and_a_late_settlement_does_not_
     assert!(matches!(ask(&redis, &rolling(60), start_ms + 3_599_999), Outcome::Refused(_)));
     assert!(matches!(ask(&redis, &rolling(60), start_ms + 3_600_000), Outcome::Admitted(_)));
     let reservation = first.reservation.to_string();
-    let (corrections, _) =
-        corrections(&CONFIG, [Settlement { reservation: &reservation, taken: plan::taken(None) }]);
+    let settlement = Settlement { reservation: &reservation, taken: plan::taken(None) };
+    let (corrections, _) = corrections(&CONFIG, [settlement], start_ms + 3_600_000);
     block_on(settle_by_script(&redis, &CONFIG, &corrections, &BTreeSet::new())).unwrap();
     let all = counters(CONFIG.limit("rolling").unwrap(), &["a"]);
     assert_eq!(block_on(inspect_by_script(&redis, start_ms + 3_600_001, &all)).unwrap()[0].used, 60);
@@ -206,6 +217,7 @@ fn a_settlement_that_comes_after_its_window_leaves_nothing_behind() {
     let (corrections, _) = corrections(
         &CONFIG,
         [Settlement { reservation: "2;5:small:mt:a:1:2;5:rolling:rt:a:1000:~", taken: plan::taken(None) }],
+        plan::START_MS,
     );
     block_on(settle_by_script(&redis, &CONFIG, &corrections, &BTreeSet::new())).unwrap();
     assert_eq!(redis.keys(), Vec::<String>::new());

@@ -39,7 +39,9 @@ fn record(record_id: &str, at_ms: u64) -> UsageRecord {
             pool: "gpt-4o".to_owned(),
             deployment: "azure/gpt-4o".to_owned(),
             prompt_tokens: 11,
+            cached_tokens: 9,
             completion_tokens: 3,
+            reasoning_tokens: 2,
         }],
     }
 }
