@@ -41,8 +41,6 @@ pub struct ChatRequest {
     pub stream: bool,
     /// Whether the client asked for a usage chunk at the end of its stream.
     pub include_usage: bool,
-    /// UTF-8 bytes of `messages` as they stand in the body.
-    pub messages_bytes: usize,
     /// Whether the client asked for speech, which a stream gives in another form than a whole answer does.
     pub wants_audio: bool,
     model_at: Range<usize>,
@@ -102,7 +100,6 @@ impl ChatRequest {
             model: model.into_owned(),
             stream,
             include_usage: include_usage && stream,
-            messages_bytes: messages.len(),
             wants_audio: fields.audio.is_some(),
             model_at: range_of(body, model_raw),
             stream_at: fields.stream.map(|raw| range_of(body, raw)),
