@@ -154,7 +154,7 @@ impl Intake {
                 }
                 Some(Ok(None)) => {}
                 Some(Ok(Some(json))) => {
-                    if let Ok(chunk) = Answer::parse(json.as_bytes()) {
+                    if let Ok(chunk) = Answer::parse_chunk(json.as_bytes()) {
                         spoken.note(&chunk, json.as_bytes());
                     }
                     put_event(&mut taken.forward, &json);

@@ -55,7 +55,7 @@ impl Meter {
             let error = ReportedError::parse(data).unwrap_or_else(|| ReportedError::unreadable(data));
             return Verdict::Error(Box::new(error));
         }
-        let Ok(chunk) = Answer::parse(data) else { return Verdict::Malformed };
+        let Ok(chunk) = Answer::parse_chunk(data) else { return Verdict::Malformed };
         if (chunk.is_error() || !chunk.has_choices())
             && let Some(error) = ReportedError::parse(data)
         {
