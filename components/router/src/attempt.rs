@@ -69,13 +69,13 @@ async fn ask_for_stream(
 ) -> Result<Given, Box<Failed>> {
     let body = call.chat.upstream_body_of_stream(Some(attempt.upstream_model));
     let limits = limits(call, attempt, settings);
-    let asked_ms = call.arrival.elapsed_ms();
+    let asked_ms = call.clock.elapsed_ms();
     // The first token cannot come before the head.
     let head = in_time(limits.first_token_ms, send(call, attempt, settings, body)).await?;
     let (headers, source) = match head {
         Head::Stream { headers, source } => (headers, source),
         Head::Whole { headers, incoming } => {
-            let took_ms = call.arrival.elapsed_ms().saturating_sub(asked_ms);
+            let took_ms = call.clock.elapsed_ms().saturating_sub(asked_ms);
             let left_ms = attempt.timeouts.total_ms.saturating_sub(took_ms);
             // An error, perhaps: then it says more than we could.
             let whole =
@@ -88,7 +88,7 @@ async fn ask_for_stream(
         }
     };
     let options = Options { limits, ..call.options };
-    match relay::open(source, asked_ms, &options, &call.arrival, &call.heard).await {
+    match relay::open(source, asked_ms, &options, &call.clock, &call.heard).await {
         Ok(opened) if call.is_gathered.get() => gathered(call, attempt, headers, opened),
         Ok(opened) => Ok(Given::Stream { headers, source: Box::new(opened) }),
         Err(unopened) => {
@@ -157,7 +157,7 @@ pub async fn go_on(
     });
     let (body, joint) = told.unwrap_or((body, Joint::Cut));
     let limits = limits(call, attempt, settings);
-    let asked_ms = call.arrival.elapsed_ms();
+    let asked_ms = call.clock.elapsed_ms();
     match in_time(limits.first_token_ms, send(call, attempt, settings, body)).await? {
         Head::Stream { source, .. } => Ok(Resumed { source, joint, asked_ms, limits }),
         Head::Whole { .. } => Err(bad("not an event stream, though one was asked for")),

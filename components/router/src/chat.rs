@@ -4,7 +4,7 @@ use crate::attempt::Given;
 use crate::authorize;
 use crate::call::Call;
 use crate::error::Cause;
-use crate::host::{self, Arrival, NotCome, Timely};
+use crate::host::{self, Arrival, NotCome, Stopwatch, Timely};
 use crate::ledger::{Ledger, Spent};
 use crate::peers::{self, Admission, Lookup};
 use crate::reply::{Reply, X_SHOULD_RETRY};
@@ -46,7 +46,7 @@ pub async fn complete(headers: &HeaderMap, body: Frames, arrival: &Arrival) -> R
         Err(cause) => return Err(refuse(Ledger::open(arrival, None), cause)),
     };
     let mut ledger = Ledger::open(arrival, Some(consumer));
-    let body = Timely::new(body, arrival, config.bounds.client_ms);
+    let body = Timely::new(body, &arrival.clock, config.bounds.client_ms);
     let body = match bounded_body::read(body, config.bounds.request_bytes).await {
         Ok(body) => body,
         Err(why) => {
@@ -68,7 +68,7 @@ pub async fn complete(headers: &HeaderMap, body: Frames, arrival: &Arrival) -> R
         Ok(routed) => routed,
         Err(cause) => return Err(refuse(ledger, cause)),
     };
-    client.answer(Rc::new(call), mirror, ledger).await
+    client.answer(call, mirror, ledger).await
 }
 
 fn refuse(ledger: Ledger, cause: Cause) -> Cause {
@@ -140,6 +140,7 @@ impl Client<'_> {
             is_gathered: Cell::new(is_gathered),
             heard: relay::Heard::default(),
             arrival,
+            clock: Stopwatch::start(), // anew when it is admitted
             story: Story::default(),
         };
         Ok((call, mirror))
@@ -147,7 +148,7 @@ impl Client<'_> {
 
     async fn answer(
         &self,
-        call: Rc<Call>,
+        mut call: Call,
         mirror: Option<&'static str>,
         mut ledger: Ledger,
     ) -> Result<Reply, Cause> {
@@ -190,6 +191,8 @@ impl Client<'_> {
             Lookup::Bypass { key } => (CacheOutcome::Bypass, key),
         };
         ledger.looked_up(cache);
+        call.clock = Stopwatch::start();
+        let call = Rc::new(call);
         side::check_health(&call);
         if let Some(pool) = mirror {
             side::mirror(&call, self.consumer, pool);
@@ -200,7 +203,7 @@ impl Client<'_> {
         let asked = if call.is_gathered.get() {
             relay::until_heard(asking, &call.heard).await
         } else if call.chat.stream && call.promise_ms > 0 {
-            relay::within_patience(asking, call.promise_ms, &call.arrival).await
+            relay::within_patience(asking, call.promise_ms, &call.clock).await
         } else {
             Ok(asking.await)
         };

@@ -46,7 +46,7 @@ pub struct Limits {
     /// Between two events with data, in ms. Comments are no progress: a proxy in between may send them for a model that
     /// hangs.
     pub idle_ms: u64,
-    /// From the arrival of the request to the end of the stream, all upstreams together, in ms.
+    /// From the clock's beginning to the end of the stream, all upstreams together, in ms.
     pub total_ms: u64,
     /// For the client to take one write, in ms; a client that does not counts as gone.
     pub client_ms: u64,
