@@ -149,7 +149,9 @@ pub async fn go_on(
     let style = attempt.choice.deployment.prefill.map(prefill);
     // About four bytes a token, as everywhere where nobody has counted.
     let said_tokens = u64::try_from(spoken.text_bytes().div_ceil(4)).unwrap_or(u64::MAX);
-    let told = style.zip(spoken.prefill()).and_then(|(style, text)| {
+    // Told to go on with one choice, it would not begin the others.
+    let prefill = spoken.prefill().filter(|_| call.chat.choices == 1);
+    let told = style.zip(prefill).and_then(|(style, text)| {
         let body = style.apply(&body, text, said_tokens)?;
         // Of those that take a marked message some say it again, and their manuals do not tell.
         let may_echo = style == Prefill::MarkedMessage;
@@ -280,9 +282,7 @@ fn not_opened(failure: relay::Failure, settings: &Settings, headers: HeaderMap) 
     match failure {
         relay::Failure::Reported(error) => reported(*error, settings, headers),
         relay::Failure::Late(Late::Total) => cut_off(NoAnswer::TooLong, UpstreamFailed::Timeout),
-        relay::Failure::TooLarge => {
-            cut_off(NoAnswer::TooLarge, UpstreamFailed::BrokeOff(failure.to_string()))
-        }
+        relay::Failure::TooLarge { max_bytes } => nothing(UpstreamFailed::TooLarge { max_bytes }),
         relay::Failure::Source(SourceFailed::Idle) | relay::Failure::Late(Late::FirstToken | Late::Idle) => {
             nothing(UpstreamFailed::Timeout)
         }
@@ -307,7 +307,7 @@ pub fn broke_off(failure: &relay::Failure, settings: &Settings) -> Option<Failur
             Some(Failure::no_answer(NoAnswer::Broken))
         }
         relay::Failure::Late(Late::Total)
-        | relay::Failure::TooLarge
+        | relay::Failure::TooLarge { .. }
         | relay::Failure::Disagrees
         | relay::Failure::NotOpened => None,
     }

@@ -116,11 +116,14 @@ impl Client<'_> {
         let (asked, model) = (asked.name.to_owned(), target.name.to_owned());
         let settings = &target.pool.model.settings;
         let is_gathered = settings.cancel_whole && !chat.stream && !chat.wants_audio;
-        let mut options = self.options(settings, chat.include_usage);
+        let mut options = self.options(settings, &chat);
         if is_gathered {
-            // Never handed on unfinished, so there is nothing to go on with; `response_bytes` bounds it.
+            // Never handed on unfinished, so there is nothing to go on with; `response_bytes` bounds it. The answer that is made of
+            // it has the usage, and is what the cache gets.
             options.hold = Hold::UntilWhole { max_bytes: usize::MAX };
             options.mid_stream = relay::MidStream::Fail;
+            options.strip_usage = false;
+            options.keep_bytes = 0;
         }
         let headers = door::for_upstream(self.headers);
         let arrival = arrival.clone();
@@ -220,9 +223,10 @@ impl Client<'_> {
     }
 
     /// What a stream may take, and how it is handed on.
-    fn options(&self, settings: &Settings, include_usage: bool) -> Options {
+    fn options(&self, settings: &Settings, chat: &ChatRequest) -> Options {
         Options {
-            strip_usage: !include_usage,
+            choices: chat.choices,
+            strip_usage: !chat.include_usage,
             keep_bytes: KEEP_BYTES,
             hold: match settings.buffer {
                 true => Hold::UntilWhole { max_bytes: MAX_HELD_BYTES },

@@ -3,9 +3,12 @@
 /// Bounds and choices for one stream.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
+    /// Choices that were asked for, at least 1: an answer that ends without `[DONE]` is whole only when so many have finished.
+    pub choices: usize,
     /// Hold back the usage chunk: we asked the provider for it, the client did not.
     pub strip_usage: bool,
-    /// How much of the stream to keep for the cache, in bytes; a longer stream is not kept at all. 0 keeps nothing.
+    /// How much of the stream to keep for the cache, in bytes; a longer stream is not kept at all. 0 keeps nothing. No more
+    /// for [`relay`](crate::relay) than it was for [`open`](crate::open), which has the beginning.
     pub keep_bytes: usize,
     /// What [`open`](crate::open) waits for.
     pub hold: Hold,
