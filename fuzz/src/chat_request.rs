@@ -27,7 +27,7 @@ pub fn chat_request(data: &[u8]) {
     let again = ChatRequest::parse(&sent).expect("what is sent is a chat request");
     assert_eq!(again.model, UPSTREAM_MODEL);
     assert_eq!((again.stream, again.include_usage), (request.stream, request.stream));
-    assert_eq!(again.messages_bytes, request.messages_bytes);
+    assert_eq!(again.choices, request.choices);
 
     let unchanged = request.upstream_body(Some(&request.model));
     if !request.stream || request.include_usage {

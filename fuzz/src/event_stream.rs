@@ -24,15 +24,20 @@ pub fn event_stream(data: &[u8]) {
     for max_event_bytes in [0, 7, 64] {
         bounded(data, max_event_bytes);
     }
-    for strip_usage in [false, true] {
-        let whole = relayed(&[data], strip_usage);
+    for (choices, strip_usage) in [(1, false), (1, true), (2, false)] {
+        let whole = relayed(&[data], choices, strip_usage);
         truthful(&whole, &expected.0, strip_usage);
         for frames in [data.chunks(1).collect(), uneven(data)] {
-            let cut = relayed(&frames, strip_usage);
+            let cut = relayed(&frames, choices, strip_usage);
             truthful(&cut, &expected.0, strip_usage);
             same(&whole, &cut);
         }
     }
+    let is_complete = |choices| relayed(&[data], choices, false).end == End::Complete;
+    assert!(
+        !is_complete(2) || is_complete(1),
+        "who asks for more gets no answer for whole that would not be"
+    );
 }
 
 /// Frames of 1 to 16 bytes that depend on the bytes alone.
@@ -164,7 +169,7 @@ impl Clock for Stopped {
     }
 }
 
-fn relayed(frames: &[&[u8]], strip_usage: bool) -> Seen {
+fn relayed(frames: &[&[u8]], choices: usize, strip_usage: bool) -> Seen {
     let never = u64::MAX;
     let limits = Limits {
         first_token_ms: never,
@@ -175,6 +180,7 @@ fn relayed(frames: &[&[u8]], strip_usage: bool) -> Seen {
         max_stream_bytes: usize::MAX,
     };
     let options = Options {
+        choices,
         strip_usage,
         keep_bytes: usize::MAX,
         hold: Hold::UntilItSpeaks,

@@ -74,6 +74,41 @@ response_bytes = 2_000
 deployments = [{ backend = "a", model = "mock-a+text=long+chunked" }]
 
 [[models]]
+name = "large-held"
+buffer = true
+response_bytes = 2_000
+deployments = [{ backend = "a", model = "mock-a+text=long" }]
+
+[[models]]
+name = "short-of-time"
+timeouts = { total_ms = 300 }
+breaker = { enabled = true, failures = 1 }
+deployments = [{ backend = "a", model = "mock-a+slow=2s" }]
+
+[[models]]
+name = "short-of-time-to-begin"
+timeouts = { total_ms = 300 }
+breaker = { enabled = true, failures = 1 }
+deployments = [{ backend = "a", model = "mock-a+ttft=2s" }]
+
+[[models]]
+name = "short-of-patience"
+timeouts = { first_byte_ms = 300, first_token_ms = 300 }
+breaker = { enabled = true, failures = 1 }
+deployments = [{ backend = "a", model = "mock-a+slow=2500ms" }]
+
+[[models]]
+name = "soon-over"
+timeouts = { total_ms = 500 }
+deployments = [{ backend = "a", model = "mock-a+tokens=5" }]
+
+[[models]]
+name = "promised-later"
+promise_ms = 500
+keepalive_ms = 0
+deployments = [{ backend = "a", model = "mock-a+slow=100ms+status=418" }]
+
+[[models]]
 name = "promised-soon"
 promise_ms = 400
 keepalive_ms = 0
@@ -209,6 +244,25 @@ def test_a_slow_request_is_answered(gateway, unique):
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize(("model", "status"), [("soon-over", b"200"), ("promised-later", b"418")])
+def test_the_time_for_an_answer_begins_when_it_is_asked_for(gateway, unique, model, status):
+    body = question(model, unique, stream=True)
+    request_id = unique.replace(" ", "-")
+    with connected(gateway, body[:5], len(body), x_request_id=request_id) as client:
+        for part in range(5):
+            time.sleep(0.2)
+            client.sendall(body[5:][part * len(body) // 5 : (part + 1) * len(body) // 5])
+        answer = client.recv(65536)
+        while status == b"200" and not answer.endswith(b"0\r\n\r\n"):
+            answer += client.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 " + status), answer
+    record = gateway.record(request_id)
+    assert record["latency_ms"] >= 900, "what the client waited is told from its arrival on"
+    if status == b"200":
+        assert b"data: [DONE]" in answer
+        assert 900 <= record["ttft_ms"] <= record["latency_ms"]
+
+
 @pytest.mark.parametrize(("model", "fields"), [("long", {}), ("runs-away", {"stream": True})])
 def test_a_client_that_takes_nothing_is_let_go(gateway, unique, model, fields):
     request_id = unique.replace(" ", "-")
@@ -270,6 +324,20 @@ def test_an_error_that_trickles_ends_at_the_total_time(gateway, unique, stream):
     assert 0.9 < time.monotonic() - began < 2
 
 
+@pytest.mark.parametrize(
+    ("model", "stream"), [("short-of-time", False), ("short-of-time", True), ("short-of-time-to-begin", True)]
+)
+def test_who_is_cut_off_by_the_total_time_has_not_failed(gateway, unique, model, stream):
+    for asked_before in range(3):
+        response = gateway.chat(model, unique, stream=stream)
+        assert (response.status_code, response.json()["error"]["code"]) == (504, "upstream_timeout")
+        assert len(asked(gateway, unique)) == asked_before + 1, "its breaker is not open"
+
+
+def test_who_is_silent_for_longer_than_one_attempt_may_has(gateway, unique):
+    assert [gateway.chat("short-of-patience", unique, stream=True).status_code for _ in range(2)] == [504, 503]
+
+
 def test_the_time_for_the_first_token_includes_the_head(gateway, unique):
     answer = streamed(gateway, "headless", unique)
     assert answer.is_whole and 0.3 < answer.first("data:") < 1.3
@@ -292,6 +360,13 @@ def test_an_answer_over_the_bound_is_not_taken(gateway, unique, model, stream):
         assert '"code":"upstream_bad_reply"' in response.text and "[DONE]" not in response.text
     else:
         assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_bad_reply")
+
+
+def test_a_stream_over_the_bound_before_it_began_is_told_for_what_it_is(gateway, unique):
+    response = gateway.chat("large-held", unique, stream=True)
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_bad_reply")
+    assert "2000 bytes" in response.json()["error"]["message"]
+    assert gateway.record_of(response)["error_code"] == "upstream_bad_reply"
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -219,6 +219,7 @@ def test_when_nobody_can_answer_the_transfer_breaks_off(gateway, unique, model):
     assert len(asked(gateway, unique)) == 1
     record = gateway.record(request_id)
     assert record["outcome"] in ("upstream_failed", "upstream_error") and record["status"] == 200
+    assert record.get("error_code") == ("upstream_bad_reply" if model == "runaway" else None)
     assert record["retried_usage"][0]["completion_tokens"] >= 8
 
 

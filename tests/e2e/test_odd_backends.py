@@ -7,7 +7,7 @@ import pytest
 from support import backends
 from support.clients import until
 from support.gateway import Gateway
-from support.pools import document
+from support.pools import document, estimated, streamed, told
 
 COMPLETION = json.loads(backends.COMPLETION)
 CHOICE = COMPLETION["choices"][0]
@@ -18,10 +18,16 @@ def answering(completion, *headers):
     return backends.head(len(body), *headers) + body
 
 
+def event_stream(events, *headers):
+    return backends.head(len(events), *headers).replace(b"application/json", b"text/event-stream") + events
+
+
+def events_of(*chunks):
+    return b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
+
+
 def streaming(*chunks):
-    events = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks) + b"data: [DONE]\n\n"
-    beginning = backends.head(len(events)).replace(b"application/json", b"text/event-stream")
-    return beginning + events
+    return event_stream(events_of(*chunks) + b"data: [DONE]\n\n")
 
 
 def chunk(delta, finish=None):
@@ -79,6 +85,148 @@ def test_an_odd_answer_is_handed_on_if_it_is_one_and_else_another_is_asked(odd, 
         assert b'"stream":true' in backend.asked[0]
         assert "stream" not in gateway.received(unique)[0]["body"], "asked for whole, since a stream cannot be put together"
         assert "delta.thinking" in gateway.server.log()
+
+
+# Answers in another form than was asked for, and streams that say more than one thing.
+
+
+def asking(new_gateway, mock, backend, settings="", deployment=""):
+    """A gateway whose model `odd` asks the backend, and then the mock."""
+    pools = f"""
+[[backends]]
+id = "odd"
+base_url = "{backend.url}/v1"
+
+[[models]]
+name = "odd"
+{settings}
+deployments = [{{ backend = "odd", model = "m" }}, {{ backend = "a", model = "mock-a", priority = 1 }}]
+
+[[models]]
+name = "odd-alone"
+{settings}
+deployments = [{{ backend = "odd", model = "m" }}]
+"""
+    return new_gateway(document=document(mock, pools), variables={"http_backend_3": backend.url})
+
+
+def test_a_whole_answer_where_a_stream_was_asked_for_becomes_the_stream(new_gateway, mock, unique):
+    backend = backends.Scripted(answering({**COMPLETION, "x_region": "eu"}, "connection: close"), None)
+    gateway = asking(new_gateway, mock, backend)
+    for usage in ({}, {"stream_options": {"include_usage": True}}):
+        answer = streamed(gateway, "odd", unique + str(len(usage)), **usage)
+        assert answer.response.headers["content-type"] == "text/event-stream"
+        assert answer.response.headers["x-tollgate-attempts"] == "1" and answer.is_whole
+        assert answer.text == "Hello" and answer.events[0]["x_region"] == "eu"
+        assert {e["object"] for e in answer.events[:-1]} == {"chat.completion.chunk"}
+        assert [e["usage"]["completion_tokens"] for e in answer.events[:-1] if e.get("usage")] == [2] * len(usage)
+        record = gateway.record_of(answer.response)
+        assert (record["outcome"], record["prompt_tokens"], record["completion_tokens"]) == ("completed", 3, 2)
+        assert not record["estimated"] and record["stream"]
+    assert len(backend.asked) == 2, "once for each request"
+    until("it is cached", lambda: gateway.stream("odd", unique + "0")[0].headers["x-tollgate-cache"] == "exact")
+    backend.stop()
+
+
+def test_one_that_cannot_is_paid_for_once_and_another_is_asked(new_gateway, mock, unique):
+    message = {**CHOICE["message"], "thinking": {"of": "something"}}
+    completion = {**COMPLETION, "choices": [{**CHOICE, "message": message}]}
+    backend = backends.Scripted(answering(completion, "connection: close"), None)
+    gateway = asking(new_gateway, mock, backend)
+    answer = streamed(gateway, "odd", unique)
+    assert answer.is_whole and answer.response.headers["x-tollgate-deployment"] == "a/mock-a"
+    wasted = gateway.record_of(answer.response)["retried_usage"]
+    assert [(u["deployment"], u["prompt_tokens"], u["completion_tokens"]) for u in wasted] == [("odd/m", 3, 2)]
+    assert "message.thinking" in gateway.server.log()
+    response, text = gateway.stream("odd-alone", unique)
+    assert (response.status_code, json.loads(text)["error"]["code"]) == (502, "upstream_bad_reply")
+    assert len(backend.asked) == 2, "it would not do better"
+    backend.stop()
+
+
+def test_a_whole_answer_goes_on_with_a_stream_that_broke_off(new_gateway, mock, unique):
+    backend = backends.Scripted()
+    pools = f"""
+[[backends]]
+id = "odd"
+base_url = "{backend.url}/v1"
+
+[[models]]
+name = "goes-on"
+mid_stream = "continue"
+deployments = [{{ backend = "a", model = "mock-a+cut=3" }}, {{ backend = "odd", model = "m", priority = 1 }}]
+"""
+    gateway = new_gateway(document=document(mock, pools), variables={"http_backend_3": backend.url})
+    text = told(gateway, "mock-a", unique)
+    whole = {**COMPLETION, "choices": [{**CHOICE, "message": {"role": "assistant", "content": text}}]}
+    backend.script = (answering(whole),)
+    answer = streamed(gateway, "goes-on", unique)
+    assert answer.is_whole and answer.text == text and len(backend.asked) == 1
+    backend.stop()
+
+
+def test_a_stream_whose_chunks_repeat_all_so_far_beside_the_delta_is_read_by_the_delta(new_gateway, mock, unique):
+    def both(message, delta, finish=None):
+        beginning = chunk({"role": "assistant", "content": delta}, finish)
+        beginning["choices"][0]["message"] = {"role": "assistant", "content": message}
+        return beginning
+
+    backend = backends.Scripted(streaming(both("Hel", "Hel"), both("Hello", "lo"), both("Hello", "", "stop")))
+    gateway = asking(new_gateway, mock, backend)
+    answer = streamed(gateway, "odd", unique)
+    assert answer.is_whole and answer.text == "Hello" and len(backend.asked) == 1
+    record = gateway.record_of(answer.response)
+    assert (record["outcome"], record["completion_tokens"]) == ("completed", estimated("Hello"))
+    backend.stop()
+
+
+def of_choice(index, content, finish=None):
+    said = chunk({"content": content}, finish)
+    said["choices"][0]["index"] = index
+    return said
+
+
+def unended(*chunks):
+    """A stream that ends behind these chunks without saying so."""
+    return event_stream(events_of(*chunks), "connection: close")
+
+
+def test_a_stream_that_breaks_off_between_two_choices_is_not_whole(new_gateway, mock, unique):
+    backend = backends.Scripted(unended(of_choice(0, "one"), of_choice(0, "", "stop")), None)
+    gateway = asking(new_gateway, mock, backend)
+    answer = streamed(gateway, "odd-alone", unique, n=2)
+    assert answer.error["code"] == "upstream_truncated" and answer.text == "one"
+    assert gateway.record_of(answer.response)["outcome"] == "upstream_failed"
+    time.sleep(0.4)  # what is stored is stored by then
+    again = streamed(gateway, "odd-alone", unique, n=2)
+    assert again.response.headers["x-tollgate-cache"] == "miss"
+    assert streamed(gateway, "odd-alone", unique).is_whole, "it is, where one was asked for"
+    backend.stop()
+
+
+def test_several_choices_are_not_gone_on_with_by_the_beginning_of_one(new_gateway, mock, unique):
+    first = backends.Scripted(unended(of_choice(0, "on")), None)
+    second = backends.Scripted(streaming(of_choice(0, "one"), of_choice(0, "", "stop"), of_choice(1, "two", "stop")))
+    pools = f"""
+[[backends]]
+id = "first"
+base_url = "{first.url}/v1"
+
+[[backends]]
+id = "second"
+base_url = "{second.url}/v1"
+
+[[models]]
+name = "two"
+mid_stream = "continue"
+deployments = [{{ backend = "first", model = "m" }}, {{ backend = "second", model = "m", priority = 1, prefill = "last_message" }}]
+"""
+    variables = {"http_backend_3": first.url, "http_backend_4": second.url}
+    gateway = new_gateway(document=document(mock, pools), variables=variables)
+    answer = streamed(gateway, "two", unique, n=2)
+    assert answer.is_whole and answer.text == "onetwo"
+    assert b'"assistant"' not in second.asked[0]
+    first.stop(), second.stop()
 
 
 # Trap 23: a first chunk with a role alone is no answer, and no reason to choke.

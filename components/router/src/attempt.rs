@@ -7,15 +7,29 @@ use bytes::Bytes;
 use gateway_config::{Deployment, Settings};
 use http::{HeaderMap, HeaderValue, Method, header};
 use openai_types::{Answer, Prefill, ReportedError};
-use relay::{Decoded, Joint, Late, Limits, Opened, Options, Resumed, SourceFailed, Spent, Spoken};
+use relay::{Decoded, Joint, Late, Limits, Opened, Options, Resumed, Source, SourceFailed, Spent, Spoken};
 use routing::{Attempt, Failure, NoAnswer};
 use std::time::Duration;
 
 /// Largest error body of a provider that is passed on, in bytes.
 const MAX_ERROR_BYTES: usize = 1024 * 1024;
 
-/// A stream of a backend, decompressed.
-pub type Stream = Decoded<BodyReader>;
+/// The stream of a backend.
+pub enum Stream {
+    /// As it comes, decompressed.
+    Coming(Decoded<BodyReader>),
+    /// Made of a whole answer that came in its place; `None` once it has been read.
+    Made(Option<Vec<u8>>),
+}
+
+impl Source for Stream {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, SourceFailed> {
+        match self {
+            Stream::Coming(source) => source.next().await,
+            Stream::Made(stream) => Ok(stream.take()),
+        }
+    }
+}
 
 /// What a deployment gave.
 pub enum Given {
@@ -51,14 +65,17 @@ pub async fn ask(call: &Call, attempt: &Attempt<'_, '_>, settings: &Settings) ->
         return ask_for_stream(call, attempt, settings).await;
     }
     let body = call.chat.upstream_body(Some(attempt.upstream_model));
-    let max_bytes = limits(call, attempt, settings).max_stream_bytes;
+    let max_bytes = limits(call, settings).max_stream_bytes;
     let whole = async {
         match send(call, attempt, settings, body).await? {
-            Head::Whole { headers, incoming } => read_whole(settings, headers, incoming, max_bytes).await,
-            Head::Stream { .. } => Err(bad("an event stream, though none was asked for")),
+            Head::Whole { headers, incoming } => {
+                let body = read_whole(settings, &headers, incoming, max_bytes).await?;
+                Ok(Given::Whole { headers, body })
+            }
+            Head::Stream { .. } => Err(in_another_form("an event stream, though none was asked for")),
         }
     };
-    in_time(attempt.timeouts.total_ms, whole).await
+    in_time(u64::MAX, attempt.timeouts.total_ms, whole).await
 }
 
 /// Waits until a stream has begun to answer; one that is gathered, until it is whole.
@@ -68,27 +85,24 @@ async fn ask_for_stream(
     settings: &Settings,
 ) -> Result<Given, Box<Failed>> {
     let body = call.chat.upstream_body_of_stream(Some(attempt.upstream_model));
-    let limits = limits(call, attempt, settings);
-    let asked_ms = call.arrival.elapsed_ms();
+    let limits = limits(call, settings);
+    let asked_ms = call.clock.elapsed_ms();
+    let sent = send(call, attempt, settings, body);
     // The first token cannot come before the head.
-    let head = in_time(limits.first_token_ms, send(call, attempt, settings, body)).await?;
-    let (headers, source) = match head {
-        Head::Stream { headers, source } => (headers, source),
-        Head::Whole { headers, incoming } => {
-            let took_ms = call.arrival.elapsed_ms().saturating_sub(asked_ms);
-            let left_ms = attempt.timeouts.total_ms.saturating_sub(took_ms);
-            // An error, perhaps: then it says more than we could.
-            let whole =
-                in_time(left_ms, read_whole(settings, headers, incoming, limits.max_stream_bytes)).await?;
-            return if call.is_gathered.get() {
-                Ok(whole)
-            } else {
-                Err(bad("not an event stream, though one was asked for"))
-            };
+    let head = in_time(limits.first_token_ms, attempt.timeouts.total_ms, sent).await?;
+    let (headers, source, limits) = match head {
+        Head::Stream { headers, source } => (headers, source, limits),
+        Head::Whole { mut headers, incoming } => {
+            let body = read_in_place_of_stream(call, attempt, settings, &headers, incoming, asked_ms).await?;
+            if call.is_gathered.get() {
+                return Ok(Given::Whole { headers, body });
+            }
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            (headers, made_of(&body, attempt)?, unbounded_in_bytes(limits))
         }
     };
     let options = Options { limits, ..call.options };
-    match relay::open(source, asked_ms, &options, &call.arrival, &call.heard).await {
+    match relay::open(source, asked_ms, &options, &call.clock, &call.heard).await {
         Ok(opened) if call.is_gathered.get() => gathered(call, attempt, headers, opened),
         Ok(opened) => Ok(Given::Stream { headers, source: Box::new(opened) }),
         Err(unopened) => {
@@ -99,19 +113,32 @@ async fn ask_for_stream(
     }
 }
 
-/// What this deployment's answer may take: by its own model, which after a fallback is not the one that was asked for.
-fn limits(call: &Call, attempt: &Attempt<'_, '_>, settings: &Settings) -> Limits {
+/// What this deployment's answer may take: by its own model, which after a fallback is not the one that was asked for. Not cut to
+/// what is left of the total, for a wait that the total ends says nothing of the deployment.
+fn limits(call: &Call, settings: &Settings) -> Limits {
     Limits {
-        first_token_ms: attempt.timeouts.first_token_ms,
-        idle_ms: attempt.timeouts.idle_ms,
+        first_token_ms: settings.timeouts.first_token_ms,
+        idle_ms: settings.timeouts.idle_ms,
         max_stream_bytes: settings.response_bytes.unwrap_or(call.config.bounds.response_bytes),
         ..call.options.limits
     }
 }
 
-async fn in_time<T>(ms: u64, work: impl Future<Output = Result<T, Box<Failed>>>) -> Result<T, Box<Failed>> {
-    let done = host::within(Duration::from_millis(ms), work).await;
-    done.unwrap_or_else(|| Err(nothing(UpstreamFailed::Timeout)))
+/// For a stream made of an answer whose bytes were bounded as they came.
+fn unbounded_in_bytes(limits: Limits) -> Limits {
+    Limits { max_event_bytes: usize::MAX, max_stream_bytes: usize::MAX, ..limits }
+}
+
+/// What comes of `work`, unless it takes longer than `wait_ms`, which is the deployment's silence, or than `left_ms` of the request's
+/// time, which is not.
+async fn in_time<T>(
+    wait_ms: u64,
+    left_ms: u64,
+    work: impl Future<Output = Result<T, Box<Failed>>>,
+) -> Result<T, Box<Failed>> {
+    let why = if left_ms < wait_ms { NoAnswer::TooLong } else { NoAnswer::Silent };
+    let done = host::within(Duration::from_millis(wait_ms.min(left_ms)), work).await;
+    done.unwrap_or_else(|| Err(no_answer(why, UpstreamFailed::Timeout)))
 }
 
 /// Makes the whole answer of a whole stream. Where that cannot be done, this request is not asked for as a stream again.
@@ -149,18 +176,56 @@ pub async fn go_on(
     let style = attempt.choice.deployment.prefill.map(prefill);
     // About four bytes a token, as everywhere where nobody has counted.
     let said_tokens = u64::try_from(spoken.text_bytes().div_ceil(4)).unwrap_or(u64::MAX);
-    let told = style.zip(spoken.prefill()).and_then(|(style, text)| {
+    // Told to go on with one choice, it would not begin the others.
+    let prefill = spoken.prefill().filter(|_| call.chat.choices == 1);
+    let told = style.zip(prefill).and_then(|(style, text)| {
         let body = style.apply(&body, text, said_tokens)?;
         // Of those that take a marked message some say it again, and their manuals do not tell.
         let may_echo = style == Prefill::MarkedMessage;
         Some((body, if may_echo { Joint::AppendUnlessEchoed } else { Joint::Append }))
     });
     let (body, joint) = told.unwrap_or((body, Joint::Cut));
-    let limits = limits(call, attempt, settings);
-    let asked_ms = call.arrival.elapsed_ms();
-    match in_time(limits.first_token_ms, send(call, attempt, settings, body)).await? {
+    let limits = limits(call, settings);
+    let asked_ms = call.clock.elapsed_ms();
+    let sent = send(call, attempt, settings, body);
+    match in_time(limits.first_token_ms, attempt.timeouts.total_ms, sent).await? {
         Head::Stream { source, .. } => Ok(Resumed { source, joint, asked_ms, limits }),
-        Head::Whole { .. } => Err(bad("not an event stream, though one was asked for")),
+        Head::Whole { headers, incoming } => {
+            let body = read_in_place_of_stream(call, attempt, settings, &headers, incoming, asked_ms).await?;
+            let source = made_of(&body, attempt)?;
+            Ok(Resumed { source, joint, asked_ms, limits: unbounded_in_bytes(limits) })
+        }
+    }
+}
+
+/// A whole answer to who was asked for a stream at `asked_ms`, in what is left of the request's time.
+async fn read_in_place_of_stream(
+    call: &Call,
+    attempt: &Attempt<'_, '_>,
+    settings: &Settings,
+    headers: &HeaderMap,
+    incoming: Incoming,
+    asked_ms: u64,
+) -> Result<Vec<u8>, Box<Failed>> {
+    let took_ms = call.clock.elapsed_ms().saturating_sub(asked_ms);
+    let left_ms = attempt.timeouts.total_ms.saturating_sub(took_ms);
+    let whole = read_whole(settings, headers, incoming, limits(call, settings).max_stream_bytes);
+    in_time(u64::MAX, left_ms, whole).await
+}
+
+/// The stream that a whole answer would have been: a server may not know streams, and what it said is paid for.
+fn made_of(answer: &[u8], attempt: &Attempt<'_, '_>) -> Result<Stream, Box<Failed>> {
+    match cache_policy::replay(answer, true) {
+        Ok(stream) => Ok(Stream::Made(Some(stream))),
+        Err(why) => {
+            let label = &attempt.choice.deployment.label;
+            host::log(&format!(
+                "{label}: its whole answer cannot be made the stream that was asked for: {why}"
+            ));
+            let mut failed = in_another_form("a whole answer, though a stream was asked for");
+            failed.spent = spent_on(answer);
+            Err(failed)
+        }
     }
 }
 
@@ -182,7 +247,7 @@ async fn send(
     let mut headers = call.headers.clone();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let deployment = attempt.choice.deployment;
-    let outgoing = outgoing(deployment, Method::POST, "/chat/completions", headers, body, attempt.timeouts);
+    let outgoing = outgoing(deployment, Method::POST, "/chat/completions", headers, body, settings.timeouts);
     let incoming = host::send(outgoing.map_err(nothing)?).await.map_err(nothing)?;
     let status = incoming.status;
     // Followed by the client it would lead around the gateway, perhaps with the client's key.
@@ -196,7 +261,7 @@ async fn send(
     }
     if media_type(&incoming.headers) == "text/event-stream" {
         let source = incoming.into_decoded_body().map_err(nothing)?;
-        return Ok(Head::Stream { headers, source });
+        return Ok(Head::Stream { headers, source: Stream::Coming(source) });
     }
     Ok(Head::Whole { headers, incoming })
 }
@@ -237,24 +302,31 @@ async fn refused(status: u16, headers: HeaderMap, incoming: Incoming, settings: 
     Box::new(Failed { failure, given, spent: Spent::default() })
 }
 
+/// A whole answer, checked to be one. Fewer choices than were asked for make it no less: its end was seen, and some providers give one
+/// whatever was asked.
 async fn read_whole(
     settings: &Settings,
-    headers: HeaderMap,
+    headers: &HeaderMap,
     incoming: Incoming,
     max_bytes: usize,
-) -> Result<Given, Box<Failed>> {
+) -> Result<Vec<u8>, Box<Failed>> {
     let body = incoming.read_whole(max_bytes).await.map_err(nothing)?;
-    let spent = match Answer::parse(&body) {
-        Ok(answer) if answer.is_whole() => return Ok(Given::Whole { headers, body }),
-        Ok(answer) => Spent { usage: answer.usage(), generated: answer.generated() },
-        Err(_) => Spent::default(),
-    };
+    if Answer::parse(&body).is_ok_and(|answer| answer.is_whole()) {
+        return Ok(body);
+    }
     let mut failed = match ReportedError::parse(&body) {
-        Some(error) => reported(error, settings, headers),
+        Some(error) => reported(error, settings, headers.clone()),
         None => bad("not a chat completion"),
     };
-    failed.spent = spent;
+    failed.spent = spent_on(&body);
     Err(failed)
+}
+
+fn spent_on(answer: &[u8]) -> Spent {
+    match Answer::parse(answer) {
+        Ok(answer) => Spent { usage: answer.usage(), generated: answer.generated() },
+        Err(_) => Spent::default(),
+    }
 }
 
 /// A provider's error with a success status: with the status that it means.
@@ -273,16 +345,10 @@ fn reported(error: ReportedError, settings: &Settings, mut headers: HeaderMap) -
 
 /// A stream that failed before any of it was sent.
 fn not_opened(failure: relay::Failure, settings: &Settings, headers: HeaderMap) -> Box<Failed> {
-    let cut_off = |why, failed| {
-        let (failure, given) = (Failure::no_answer(why), Given::Nothing(failed));
-        Box::new(Failed { failure, given, spent: Spent::default() })
-    };
     match failure {
         relay::Failure::Reported(error) => reported(*error, settings, headers),
-        relay::Failure::Late(Late::Total) => cut_off(NoAnswer::TooLong, UpstreamFailed::Timeout),
-        relay::Failure::TooLarge => {
-            cut_off(NoAnswer::TooLarge, UpstreamFailed::BrokeOff(failure.to_string()))
-        }
+        relay::Failure::Late(Late::Total) => no_answer(NoAnswer::TooLong, UpstreamFailed::Timeout),
+        relay::Failure::TooLarge { max_bytes } => nothing(UpstreamFailed::TooLarge { max_bytes }),
         relay::Failure::Source(SourceFailed::Idle) | relay::Failure::Late(Late::FirstToken | Late::Idle) => {
             nothing(UpstreamFailed::Timeout)
         }
@@ -307,7 +373,7 @@ pub fn broke_off(failure: &relay::Failure, settings: &Settings) -> Option<Failur
             Some(Failure::no_answer(NoAnswer::Broken))
         }
         relay::Failure::Late(Late::Total)
-        | relay::Failure::TooLarge
+        | relay::Failure::TooLarge { .. }
         | relay::Failure::Disagrees
         | relay::Failure::NotOpened => None,
     }
@@ -315,6 +381,10 @@ pub fn broke_off(failure: &relay::Failure, settings: &Settings) -> Option<Failur
 
 fn bad(what: &'static str) -> Box<Failed> {
     nothing(UpstreamFailed::BadReply(what))
+}
+
+fn in_another_form(what: &'static str) -> Box<Failed> {
+    no_answer(NoAnswer::OtherForm, UpstreamFailed::BadReply(what))
 }
 
 /// No answer at all.
@@ -330,6 +400,10 @@ fn nothing(failed: UpstreamFailed) -> Box<Failed> {
         | UpstreamFailed::Truncated
         | UpstreamFailed::BadReply(_) => NoAnswer::Broken,
     };
+    no_answer(why, failed)
+}
+
+fn no_answer(why: NoAnswer, failed: UpstreamFailed) -> Box<Failed> {
     let (failure, given) = (Failure::no_answer(why), Given::Nothing(failed));
     Box::new(Failed { failure, given, spent: Spent::default() })
 }

@@ -1,7 +1,7 @@
 //! A request that was admitted and is to be answered: all that asking a backend needs, owned, because the asking may go on
 //! after the client has got the head of its answer.
 
-use crate::host::Arrival;
+use crate::host::{Arrival, Stopwatch};
 use crate::pools;
 use crate::story::Story;
 use gateway_config::RouterConfig;
@@ -43,8 +43,10 @@ pub struct Call {
     pub is_gathered: Cell<bool>,
     /// What is heard of the upstream that is being opened.
     pub heard: Heard,
-    /// Its clock.
+    /// When it came, and under which id.
     pub arrival: Arrival,
+    /// The time since deployments began to be asked: what came before, a slow upload say, is not the answer's.
+    pub clock: Stopwatch,
     /// Whom it was given to.
     pub story: Story,
 }

@@ -4,7 +4,7 @@ use crate::attempt::Given;
 use crate::authorize;
 use crate::call::Call;
 use crate::error::Cause;
-use crate::host::{self, Arrival, NotCome, Timely};
+use crate::host::{self, Arrival, NotCome, Stopwatch, Timely};
 use crate::ledger::{Ledger, Spent};
 use crate::peers::{self, Admission, Lookup};
 use crate::reply::{Reply, X_SHOULD_RETRY};
@@ -46,7 +46,7 @@ pub async fn complete(headers: &HeaderMap, body: Frames, arrival: &Arrival) -> R
         Err(cause) => return Err(refuse(Ledger::open(arrival, None), cause)),
     };
     let mut ledger = Ledger::open(arrival, Some(consumer));
-    let body = Timely::new(body, arrival, config.bounds.client_ms);
+    let body = Timely::new(body, &arrival.clock, config.bounds.client_ms);
     let body = match bounded_body::read(body, config.bounds.request_bytes).await {
         Ok(body) => body,
         Err(why) => {
@@ -68,7 +68,7 @@ pub async fn complete(headers: &HeaderMap, body: Frames, arrival: &Arrival) -> R
         Ok(routed) => routed,
         Err(cause) => return Err(refuse(ledger, cause)),
     };
-    client.answer(Rc::new(call), mirror, ledger).await
+    client.answer(call, mirror, ledger).await
 }
 
 fn refuse(ledger: Ledger, cause: Cause) -> Cause {
@@ -116,11 +116,14 @@ impl Client<'_> {
         let (asked, model) = (asked.name.to_owned(), target.name.to_owned());
         let settings = &target.pool.model.settings;
         let is_gathered = settings.cancel_whole && !chat.stream && !chat.wants_audio;
-        let mut options = self.options(settings, chat.include_usage);
+        let mut options = self.options(settings, &chat);
         if is_gathered {
-            // Never handed on unfinished, so there is nothing to go on with; `response_bytes` bounds it.
+            // Never handed on unfinished, so there is nothing to go on with; `response_bytes` bounds it. The answer that is made of
+            // it has the usage, and is what the cache gets.
             options.hold = Hold::UntilWhole { max_bytes: usize::MAX };
             options.mid_stream = relay::MidStream::Fail;
+            options.strip_usage = false;
+            options.keep_bytes = 0;
         }
         let headers = door::for_upstream(self.headers);
         let arrival = arrival.clone();
@@ -141,6 +144,7 @@ impl Client<'_> {
             is_gathered: Cell::new(is_gathered),
             heard: relay::Heard::default(),
             arrival,
+            clock: Stopwatch::start(), // anew when it is admitted
             story: Story::default(),
         };
         Ok((call, mirror))
@@ -148,7 +152,7 @@ impl Client<'_> {
 
     async fn answer(
         &self,
-        call: Rc<Call>,
+        mut call: Call,
         mirror: Option<&'static str>,
         mut ledger: Ledger,
     ) -> Result<Reply, Cause> {
@@ -189,6 +193,8 @@ impl Client<'_> {
             Lookup::Bypass { key } => (CacheOutcome::Bypass, key),
         };
         ledger.looked_up(cache);
+        call.clock = Stopwatch::start();
+        let call = Rc::new(call);
         side::check_health(&call);
         if let Some(pool) = mirror {
             side::mirror(&call, self.consumer, pool);
@@ -199,7 +205,7 @@ impl Client<'_> {
         let asked = if call.is_gathered.get() {
             relay::until_heard(asking, &call.heard).await
         } else if call.chat.stream && call.promise_ms > 0 {
-            relay::within_patience(asking, call.promise_ms, &call.arrival).await
+            relay::within_patience(asking, call.promise_ms, &call.clock).await
         } else {
             Ok(asking.await)
         };
@@ -216,9 +222,10 @@ impl Client<'_> {
     }
 
     /// What a stream may take, and how it is handed on.
-    fn options(&self, settings: &Settings, include_usage: bool) -> Options {
+    fn options(&self, settings: &Settings, chat: &ChatRequest) -> Options {
         Options {
-            strip_usage: !include_usage,
+            choices: chat.choices,
+            strip_usage: !chat.include_usage,
             keep_bytes: KEEP_BYTES,
             hold: match settings.buffer {
                 true => Hold::UntilWhole { max_bytes: MAX_HELD_BYTES },

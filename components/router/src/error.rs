@@ -64,7 +64,7 @@ pub enum UpstreamFailed {
     Truncated,
     /// The answer is not one of this API.
     BadReply(&'static str),
-    /// The answer is over the cap.
+    /// The answer, or an event of it, is over the cap.
     TooLarge { max_bytes: usize },
 }
 
@@ -184,7 +184,7 @@ impl UpstreamFailed {
                 502,
                 "upstream_bad_reply",
                 format!(
-                    "The backend's answer is larger than {max_bytes} bytes, the most this gateway takes."
+                    "The backend's answer, or an event of it, is larger than {max_bytes} bytes, the most this gateway takes."
                 ),
             ),
         }
@@ -238,7 +238,7 @@ pub fn stream_error(failure: &Failure) -> ApiError {
             "upstream_bad_reply",
             "The answer is incomplete: the backend sent a malformed event.",
         ),
-        Failure::TooLarge => ApiError::new(
+        Failure::TooLarge { .. } => ApiError::new(
             502,
             "upstream_bad_reply",
             "The answer is incomplete: the backend sent more than this gateway takes.",

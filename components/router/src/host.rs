@@ -80,8 +80,8 @@ pub fn random() -> u64 {
     get_random_u64()
 }
 
-#[derive(Clone)]
 /// When and under which id a request arrived.
+#[derive(Clone)]
 pub struct Arrival {
     /// The request's id, the client's own if it is sane.
     pub request_id: String,
@@ -89,7 +89,8 @@ pub struct Arrival {
     pub record_id: String,
     /// Milliseconds since the Unix epoch.
     pub at_ms: u64,
-    started_ns: u64,
+    /// The time since then.
+    pub clock: Stopwatch,
 }
 
 impl Arrival {
@@ -100,7 +101,7 @@ impl Arrival {
             request_id: door::choose_request_id(headers, random),
             record_id: format!("{random:032x}"),
             at_ms: epoch_ms(),
-            started_ns: monotonic_clock::now(),
+            clock: Stopwatch::start(),
         }
     }
 
@@ -111,18 +112,40 @@ impl Arrival {
             request_id: self.request_id.clone(),
             record_id: format!("{random:032x}"),
             at_ms: epoch_ms(),
-            started_ns: monotonic_clock::now(),
+            clock: Stopwatch::start(),
         }
     }
 
-    /// Milliseconds since the arrival, by the monotonic clock.
+    /// Milliseconds since the arrival.
     pub fn elapsed_ms(&self) -> u64 {
-        monotonic_clock::now().saturating_sub(self.started_ns) / 1_000_000
+        self.clock.elapsed_ms()
     }
 }
 
-/// The clock of one request.
-impl Clock for Arrival {
+/// The time since a moment of a request, by the monotonic clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch {
+    started_ns: u64,
+}
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start() -> Self {
+        Stopwatch { started_ns: monotonic_clock::now() }
+    }
+
+    /// Milliseconds since the start.
+    pub fn elapsed_ms(&self) -> u64 {
+        monotonic_clock::now().saturating_sub(self.started_ns) / 1_000_000
+    }
+
+    /// Milliseconds from this start to that of a later one.
+    pub fn ms_until(&self, later: &Stopwatch) -> u64 {
+        later.started_ns.saturating_sub(self.started_ns) / 1_000_000
+    }
+}
+
+impl Clock for Stopwatch {
     fn now_ms(&self) -> u64 {
         self.elapsed_ms()
     }

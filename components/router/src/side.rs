@@ -48,6 +48,7 @@ pub fn mirror(call: &Rc<Call>, consumer: &'static Consumer, pool: &'static str) 
         is_gathered: Cell::new(false),
         heard: relay::Heard::default(),
         arrival: call.arrival.copied(),
+        clock: host::Stopwatch::start(),
         story: Story::default(),
     };
     host::spawn(async move {
@@ -89,7 +90,7 @@ async fn answer_copy(call: Rc<Call>, consumer: &'static Consumer) {
             let first = std::future::ready(Some(*source));
             let options = call.options;
             let report =
-                relay::relay(first, &mut NoResume::default(), &mut Nobody, &options, &call.arrival).await;
+                relay::relay(first, &mut NoResume::default(), &mut Nobody, &options, &call.clock).await;
             let spent = report.spent.last().map_or(Spent::Nothing, |spent| Spent::from(*spent));
             match report.end {
                 End::Complete => (Outcome::Completed, spent),

@@ -124,7 +124,7 @@ async fn fill(
         keep_bytes: if cache_key.is_some() { call.options.keep_bytes } else { 0 },
         ..call.options
     };
-    let report = relay::relay(first, &mut teller, &mut writer, &options, &call.arrival).await;
+    let report = relay::relay(first, &mut teller, &mut writer, &options, &call.clock).await;
     let asked = teller.asked.replace(Asked::Waiting);
     let (outcome, code) = match &report.end {
         End::Complete => (Outcome::Completed, String::new()),
@@ -143,7 +143,8 @@ async fn fill(
     if report.end != End::ClientGone {
         let _ended = host::within(host::client_within(), writer.end()).await;
     }
-    ledger.first_content_at(report.first_content_at_ms);
+    let asked_after_ms = call.arrival.clock.ms_until(&call.clock);
+    ledger.first_content_at(report.first_content_at_ms.map(|ms| ms.saturating_add(asked_after_ms)));
     let mut spent = spent(&report);
     let attempts = call.story.so_far();
     // All parts but the last broke off.

@@ -167,7 +167,7 @@ pub struct Elsewhere {
 impl Elsewhere {
     /// For an answer that has begun.
     pub fn new(call: Rc<Call>, outcome: Outcome) -> Self {
-        let began_ms = host::epoch_ms().saturating_sub(call.arrival.elapsed_ms());
+        let began_ms = host::epoch_ms().saturating_sub(call.clock.elapsed_ms());
         Elsewhere { call, outcome, began_ms }
     }
 

@@ -55,7 +55,7 @@ async fn fill(
     mut ledger: Ledger,
     cache_key: Option<String>,
 ) {
-    let outcome = match relay::attended(asking, &mut writer, &call.options, &call.arrival).await {
+    let outcome = match relay::attended(asking, &mut writer, &call.options, &call.clock).await {
         Ok(outcome) => outcome,
         Err(end) => {
             drop(writer);

@@ -19,17 +19,21 @@ const HOP_BY_HOP: [&str; 8] = [
 const CREDENTIALS: [&str; 4] = ["authorization", "api-key", "x-api-key", "cookie"];
 
 /// Request headers that the upstream request sets anew, or that describe the way to us.
-const OWN_TO_THE_REQUEST: [&str; 10] = [
-    "host",
-    "content-length",
-    "expect",
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-real-ip",
-    "true-client-ip",
+const OWN_TO_THE_REQUEST: [&str; 6] =
+    ["host", "content-length", "expect", "forwarded", "x-real-ip", "true-client-ip"];
+
+/// Beginnings of request headers in which proxies before us say where the request comes from, or who is signed in, often with
+/// that person's token: oauth2-proxy (the first two, <https://oauth2-proxy.github.io/oauth2-proxy/configuration/overview>),
+/// AWS load balancers, Google's IAP, Cloudflare Access, Azure App Service.
+const OF_PROXIES: [&str; 8] = [
+    "x-forwarded-",
+    "x-auth-request-",
+    "x-amzn-oidc-",
+    "x-goog-iap-",
+    "x-goog-authenticated-user-",
+    "cf-access-",
+    "x-ms-client-principal",
+    "x-ms-token-",
 ];
 
 /// The client's request headers that go to the provider.
@@ -42,6 +46,7 @@ pub fn for_upstream(client: &HeaderMap) -> HeaderMap {
         let dropped = is_of_the_way(name, &named)
             || CREDENTIALS.contains(&name.as_str())
             || OWN_TO_THE_REQUEST.contains(&name.as_str())
+            || OF_PROXIES.iter().any(|beginning| name.as_str().starts_with(beginning))
             || name == header::ACCEPT_ENCODING
             || name.as_str() == "x-request-id";
         if !dropped {
@@ -107,6 +112,9 @@ mod tests {
             ("Accept", "text/event-stream"),
             ("OpenAI-Organization", "org"),
             ("traceparent", "00-a-b-01"),
+            ("x-forward", "1"),
+            ("x-ms-client-request-id", "1"),
+            ("x-goog-user-project", "1"),
             ("x-custom", "1"),
             ("x-custom", "2"),
             ("connection", "keep-alive, X-Hop"),
@@ -126,12 +134,25 @@ mod tests {
             ("spin-anything", "1"),
             ("X-Tollgate-Consumer", "forged"),
             ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-access-token", "secret"),
+            ("X-Forwarded-Email", "a@b"),
+            ("x-forwarded-user", "a"),
+            ("x-auth-request-access-token", "secret"),
+            ("x-amzn-oidc-data", "secret"),
+            ("x-goog-iap-jwt-assertion", "secret"),
+            ("x-goog-authenticated-user-email", "a@b"),
+            ("cf-access-jwt-assertion", "secret"),
+            ("x-ms-client-principal-name", "a"),
+            ("x-ms-token-aad-access-token", "secret"),
             ("x-request-id", "mine"),
         ]));
         let expected = map(&[
             ("accept", "text/event-stream"),
             ("openai-organization", "org"),
             ("traceparent", "00-a-b-01"),
+            ("x-forward", "1"),
+            ("x-ms-client-request-id", "1"),
+            ("x-goog-user-project", "1"),
             ("x-custom", "1"),
             ("x-custom", "2"),
         ]);

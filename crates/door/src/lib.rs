@@ -15,4 +15,4 @@ pub use admin_token::{NoOperator, check_admin_token};
 pub use client::{client_ip, is_loopback_client};
 pub use credential::{Credential, key_digest, presented_key};
 pub use headers::{for_client, for_upstream};
-pub use request_id::{choose as choose_request_id, generate as generate_request_id};
+pub use request_id::choose as choose_request_id;

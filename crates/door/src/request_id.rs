@@ -19,7 +19,7 @@ pub fn choose(headers: &HeaderMap, random: u128) -> String {
 }
 
 /// A new id from 128 random bits: `req_` and 32 hexadecimal digits.
-pub fn generate(random: u128) -> String {
+fn generate(random: u128) -> String {
     format!("req_{random:032x}")
 }
 

@@ -18,6 +18,16 @@ pub struct Answer<'a> {
     choices: Option<Vec<Choice<'a>>>,
     usage: Option<WireUsage>,
     error: Option<IgnoredAny>,
+    #[serde(skip)]
+    form: Form,
+}
+
+/// Whether it was read as a chunk of a stream.
+#[derive(Debug, Clone, Copy, Default)]
+enum Form {
+    #[default]
+    Whole,
+    Chunk,
 }
 
 #[derive(Debug, Deserialize)]
@@ -26,8 +36,21 @@ struct Choice<'a> {
     index: u32,
     #[serde(borrow)]
     finish_reason: Option<Cow<'a, str>>,
-    #[serde(borrow, alias = "message")]
+    // Perplexity gives both, in streams and out of them: there `message` is all that was said so far, here `delta` is empty.
+    #[serde(borrow)]
     delta: Option<Delta<'a>>,
+    #[serde(borrow)]
+    message: Option<Delta<'a>>,
+}
+
+impl<'a> Choice<'a> {
+    /// What it says: one of the two, for they say the same.
+    fn says(&self, form: Form) -> Option<&Delta<'a>> {
+        match form {
+            Form::Whole => self.message.as_ref().or(self.delta.as_ref()),
+            Form::Chunk => self.delta.as_ref().or(self.message.as_ref()),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -128,16 +151,29 @@ impl<'a> Delta<'a> {
 }
 
 impl<'a> Answer<'a> {
-    /// Parses an answer or a chunk.
+    /// Parses a whole answer.
     ///
     /// # Errors
     /// When it is not a JSON object of this shape.
     pub fn parse(json: &'a [u8]) -> Result<Self, serde_json::Error> {
+        Self::read(json, Form::Whole)
+    }
+
+    /// Parses a chunk of a stream.
+    ///
+    /// # Errors
+    /// When it is not a JSON object of this shape.
+    pub fn parse_chunk(json: &'a [u8]) -> Result<Self, serde_json::Error> {
+        Self::read(json, Form::Chunk)
+    }
+
+    fn read(json: &'a [u8], form: Form) -> Result<Self, serde_json::Error> {
         // Serde would take an array of the fields' values as well.
         if json.trim_ascii_start().first() != Some(&b'{') {
             return Err(serde::de::Error::custom("not a JSON object"));
         }
-        serde_json::from_slice(json)
+        let answer: Self = serde_json::from_slice(json)?;
+        Ok(Answer { form, ..answer })
     }
 
     /// Whether it carries an `error` instead of an answer (some servers send one with status 200).
@@ -182,14 +218,14 @@ impl<'a> Answer<'a> {
     pub fn said(&self) -> impl Iterator<Item = Said<'_>> {
         self.choices.iter().flatten().map(|choice| Said {
             index: choice.index,
-            delta: choice.delta.as_ref(),
+            delta: choice.says(self.form),
             finish_reason: choice.finish_reason.as_deref(),
         })
     }
 
     /// The generated text in it: content, refusal, reasoning, and tool calls as they stand.
     pub fn generated(&self) -> Characters {
-        let deltas = self.choices.iter().flatten().filter_map(|c| c.delta.as_ref());
+        let deltas = self.choices.iter().flatten().filter_map(|choice| choice.says(self.form));
         deltas.fold(Characters::default(), |sum, delta| {
             let texts = Lane::ALL.into_iter().filter_map(|lane| delta.text(lane)).map(Characters::of_json);
             let calls = delta.calls().map(|raw| Characters::of(raw.get()));
@@ -230,6 +266,30 @@ mod tests {
         ] {
             assert_eq!(Answer::parse(json.as_bytes()).unwrap().is_whole(), is_whole, "{json}");
         }
+    }
+
+    #[test]
+    fn a_choice_with_a_message_and_a_delta_is_read_once_by_what_it_is() {
+        // As Perplexity writes them: the message of a chunk is all that was said so far, the delta of a whole answer empty.
+        let chunk =
+            br#"{"choices":[{"index":0,"finish_reason":null,"message":{"role":"assistant","content":"Hello wor"},"delta":{"role":"assistant","content":"wor"}}]}"#;
+        let whole =
+            br#"{"choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"Hello world"},"delta":{"role":"assistant","content":""}}]}"#;
+        for (answer, said) in [
+            (Answer::parse_chunk(chunk).unwrap(), "wor"),
+            (Answer::parse(whole).unwrap(), "Hello world"),
+            // The last chunk repeats all of it.
+            (Answer::parse_chunk(whole).unwrap(), ""),
+            (Answer::parse_chunk(br#"{"choices":[{"message":{"content":"alone"}}]}"#).unwrap(), "alone"),
+            (Answer::parse(br#"{"choices":[{"delta":{"content":"alone"}}]}"#).unwrap(), "alone"),
+        ] {
+            assert_eq!(answer.generated(), Characters::of(said), "{said}");
+            let texts: Vec<&str> =
+                answer.said().flat_map(Said::texts).map(|(_, raw)| raw.get().trim_matches('"')).collect();
+            assert_eq!(texts.concat(), said);
+        }
+        let twice = br#"{"choices":[{"delta":{"content":"a"},"delta":{"content":"a"}}]}"#;
+        assert!(Answer::parse_chunk(twice).is_err(), "the same field twice has no one meaning");
     }
 
     #[test]

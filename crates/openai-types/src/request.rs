@@ -25,6 +25,8 @@ struct Fields<'a> {
     stream_options: Option<&'a RawValue>,
     #[serde(borrow)]
     audio: Option<&'a RawValue>,
+    #[serde(borrow)]
+    n: Option<&'a RawValue>,
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
@@ -41,8 +43,9 @@ pub struct ChatRequest {
     pub stream: bool,
     /// Whether the client asked for a usage chunk at the end of its stream.
     pub include_usage: bool,
-    /// UTF-8 bytes of `messages` as they stand in the body.
-    pub messages_bytes: usize,
+    /// How many choices the client asked for (`n`): 1 where it does not say, and where it says what is no such number, which
+    /// is for the provider to refuse.
+    pub choices: usize,
     /// Whether the client asked for speech, which a stream gives in another form than a whole answer does.
     pub wants_audio: bool,
     model_at: Range<usize>,
@@ -102,7 +105,7 @@ impl ChatRequest {
             model: model.into_owned(),
             stream,
             include_usage: include_usage && stream,
-            messages_bytes: messages.len(),
+            choices: fields.n.and_then(|raw| raw.get().parse().ok()).filter(|&n| n >= 1).unwrap_or(1),
             wants_audio: fields.audio.is_some(),
             model_at: range_of(body, model_raw),
             stream_at: fields.stream.map(|raw| range_of(body, raw)),
@@ -369,6 +372,22 @@ mod tests {
         ] {
             let request = ChatRequest::parse(&Bytes::copy_from_slice(body.as_bytes())).unwrap();
             assert_eq!((request.stream, request.include_usage), (stream, include), "{body}");
+        }
+    }
+
+    #[test]
+    fn several_choices_are_asked_for_by_n_and_one_by_anything_else() {
+        for (n, choices) in [
+            ("", 1),
+            (r#","n":3"#, 3),
+            (r#","n":null"#, 1),
+            (r#","n":0"#, 1),
+            (r#","n":-1"#, 1),
+            (r#","n":"2""#, 1),
+            (r#","n":[2]"#, 1),
+        ] {
+            let body = format!(r#"{{"model":"m","messages":[1]{n}}}"#);
+            assert_eq!(ChatRequest::parse(&Bytes::from(body)).unwrap().choices, choices, "{n}");
         }
     }
 

@@ -60,11 +60,6 @@ impl IncomingBody {
         (self.stream, self.trailers)
     }
 
-    /// Bytes that were declared and have not come yet; `None` without a declaration.
-    pub fn missing(&self) -> Option<usize> {
-        self.missing
-    }
-
     /// The next bytes; `None` at the end, and then at every further call.
     ///
     /// # Errors

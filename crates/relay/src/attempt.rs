@@ -4,7 +4,7 @@ use crate::meter::{Meter, Verdict};
 use crate::splice::{Disagrees, Splice};
 use crate::spoken::Spoken;
 use crate::{Failure, Joint, Late, Limits, Options, Source, SourceFailed, Spent};
-use openai_types::sse::{self, Splitter};
+use openai_types::sse::{self, EventTooLarge, Splitter};
 use openai_types::{Answer, Usage};
 
 /// How long an upstream that has finished every choice is waited for: its usage and its `[DONE]` follow at once, or never.
@@ -25,6 +25,8 @@ pub(crate) struct Intake {
     pub(crate) meter: Meter,
     /// For a second stream.
     splice: Option<Splice>,
+    /// Whether the stream is gathered for the cache.
+    keeps: bool,
     asked_ms: u64,
     progress_ms: u64,
     received_bytes: usize,
@@ -36,7 +38,7 @@ pub(crate) struct Intake {
 pub(crate) struct Taken {
     /// Whole events for the client.
     pub(crate) forward: Vec<u8>,
-    /// The same and the usage chunk, for the cache.
+    /// The same and the usage chunk, for the cache; nothing where nothing is kept.
     pub(crate) keep: Vec<u8>,
     /// Events with data among them.
     pub(crate) events: usize,
@@ -55,8 +57,9 @@ impl<S: Source> Attempt<S> {
     pub(crate) fn new(source: S, asked_ms: u64, options: &Options, second: Option<(Joint, &Spoken)>) -> Self {
         let intake = Intake {
             splitter: Splitter::new(options.limits.max_event_bytes),
-            meter: Meter::new(options.strip_usage),
+            meter: Meter::new(options.choices, options.strip_usage),
             splice: second.map(|(joint, spoken)| Splice::new(joint, spoken)),
+            keeps: options.keep_bytes > 0,
             asked_ms,
             progress_ms: asked_ms,
             received_bytes: 0,
@@ -102,7 +105,7 @@ impl Intake {
     fn take_bytes(&mut self, data: &[u8], now_ms: u64, spoken: &mut Spoken) -> Taken {
         self.received_bytes = self.received_bytes.saturating_add(data.len());
         if self.received_bytes > self.limits.max_stream_bytes {
-            return Taken::failed(Failure::TooLarge);
+            return Taken::failed(Failure::TooLarge { max_bytes: self.limits.max_stream_bytes });
         }
         let block = match self.splitter.push(data) {
             Ok(Some(block)) => block,
@@ -110,7 +113,7 @@ impl Intake {
                 self.progress_ms = now_ms;
                 return Taken::default();
             }
-            Err(_) => return Taken::failed(Failure::TooLarge),
+            Err(EventTooLarge { max_bytes }) => return Taken::failed(Failure::TooLarge { max_bytes }),
         };
         let mut taken = Taken { forward: Vec::with_capacity(block.len()), ..Taken::default() };
         for event in sse::events(&block) {
@@ -143,18 +146,18 @@ impl Intake {
             Verdict::Aside => {
                 taken.forward.extend_from_slice(event);
                 if event == b"\n" {
-                    taken.keep.extend_from_slice(event); // of a CR LF that was cut in two
+                    self.keep(taken, event); // of a CR LF that was cut in two
                 }
             }
-            Verdict::HoldBack => taken.keep.extend_from_slice(event),
+            Verdict::HoldBack => self.keep(taken, event),
             Verdict::Chunk => match rewritten {
                 None => {
                     taken.forward.extend_from_slice(event);
-                    taken.keep.extend_from_slice(event);
+                    self.keep(taken, event);
                 }
                 Some(Ok(None)) => {}
                 Some(Ok(Some(json))) => {
-                    if let Ok(chunk) = Answer::parse(json.as_bytes()) {
+                    if let Ok(chunk) = Answer::parse_chunk(json.as_bytes()) {
                         spoken.note(&chunk, json.as_bytes());
                     }
                     put_event(&mut taken.forward, &json);
@@ -167,9 +170,9 @@ impl Intake {
                     // Frames may be cut between the last CR and its LF, and nothing is read after this.
                     let lost_lf =
                         if event.ends_with(b"\r") && event.contains(&b'\n') { &b"\n"[..] } else { &[] };
-                    for out in [&mut taken.forward, &mut taken.keep] {
-                        out.extend_from_slice(event);
-                        out.extend_from_slice(lost_lf);
+                    for part in [event, lost_lf] {
+                        taken.forward.extend_from_slice(part);
+                        self.keep(taken, part);
                     }
                 }
                 return Some(end);
@@ -178,6 +181,12 @@ impl Intake {
             Verdict::Malformed => return Some(Err(Failure::Malformed)),
         }
         None
+    }
+
+    fn keep(&self, taken: &mut Taken, bytes: &[u8]) {
+        if self.keeps {
+            taken.keep.extend_from_slice(bytes);
+        }
     }
 
     /// The upstream says that it is done.
@@ -197,7 +206,12 @@ impl Intake {
             return Taken::failed(failed.map_or(Failure::Truncated, Failure::Source));
         }
         match self.done() {
-            Ok(()) => Taken { forward: DONE.to_vec(), keep: DONE.to_vec(), events: 1, end: Some(Ok(())) },
+            Ok(()) => {
+                let mut taken =
+                    Taken { forward: DONE.to_vec(), events: 1, end: Some(Ok(())), ..Taken::default() };
+                self.keep(&mut taken, DONE);
+                taken
+            }
             Err(failure) => Taken::failed(failure),
         }
     }

@@ -25,8 +25,11 @@ pub enum Failure {
     #[error("the upstream reported an error in the stream (as of status {})", .0.status)]
     Reported(Box<ReportedError>),
     /// An event or the stream is larger than allowed.
-    #[error("the upstream sent more than the allowed number of bytes")]
-    TooLarge,
+    #[error("the upstream sent a stream, or an event, of more than {max_bytes} bytes")]
+    TooLarge {
+        /// The bound that was reached, in bytes.
+        max_bytes: usize,
+    },
     /// An answer that was to be continued went on differently from what had been sent.
     #[error("the answer that was begun again is another one")]
     Disagrees,
@@ -60,7 +63,10 @@ impl Failure {
             | Failure::Late(Late::FirstToken | Late::Idle)
             | Failure::Malformed
             | Failure::Reported(_) => true,
-            Failure::Late(Late::Total) | Failure::TooLarge | Failure::Disagrees | Failure::NotOpened => false,
+            Failure::Late(Late::Total)
+            | Failure::TooLarge { .. }
+            | Failure::Disagrees
+            | Failure::NotOpened => false,
         }
     }
 }

@@ -23,6 +23,7 @@ pub enum Verdict {
 /// Follows one stream.
 #[derive(Debug, Default)]
 pub struct Meter {
+    choices: usize,
     strip_usage: bool,
     usage: Option<Usage>,
     generated: Characters,
@@ -35,9 +36,9 @@ pub struct Meter {
 const MAX_CHOICES: usize = 1024;
 
 impl Meter {
-    /// `strip_usage`: hold back the usage chunk.
-    pub fn new(strip_usage: bool) -> Self {
-        Meter { strip_usage, ..Meter::default() }
+    /// `choices`: as many as were asked for. `strip_usage`: hold back the usage chunk.
+    pub fn new(choices: usize, strip_usage: bool) -> Self {
+        Meter { choices, strip_usage, ..Meter::default() }
     }
 
     /// Takes note of one event and says what it is; `each` gets the chunk, if it is one.
@@ -55,7 +56,7 @@ impl Meter {
             let error = ReportedError::parse(data).unwrap_or_else(|| ReportedError::unreadable(data));
             return Verdict::Error(Box::new(error));
         }
-        let Ok(chunk) = Answer::parse(data) else { return Verdict::Malformed };
+        let Ok(chunk) = Answer::parse_chunk(data) else { return Verdict::Malformed };
         if (chunk.is_error() || !chunk.has_choices())
             && let Some(error) = ReportedError::parse(data)
         {
@@ -90,10 +91,12 @@ impl Meter {
         !self.generated.is_empty() || !self.finished.is_empty()
     }
 
-    /// Whether every choice that began has ended, and at least one has: the answer is complete even if `[DONE]` is
-    /// missing. Chunks that repeat an ended choice (with its usage, or its finish once more) do not open it again.
+    /// Whether every choice that began has ended, and as many as were asked for: the answer is complete even if `[DONE]` is
+    /// missing. Of a provider that gives fewer only its `[DONE]` tells that no more come. Chunks that repeat an ended choice
+    /// (with its usage, or its finish once more) do not open it again.
     pub fn is_whole(&self) -> bool {
-        !self.finished.is_empty() && self.begun.len() == self.finished.len() && self.begun.len() < MAX_CHOICES
+        let finished = self.finished.len();
+        finished >= self.choices.max(1) && self.begun.len() == finished && finished < MAX_CHOICES
     }
 
     /// The provider's last usage.

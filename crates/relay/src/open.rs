@@ -63,7 +63,7 @@ pub async fn open<S: Source>(
             Err(Interrupted::Late(late)) => intake.too_late(late),
             Err(Interrupted::ClientGone) => continue, // there is none
         };
-        held.add(taken);
+        held.add(taken, options.keep_bytes);
         heard.note(intake.spent(), intake.meter.has_spoken());
         // Even if its first text is among it: nothing has been sent, so another upstream may do better unseen.
         if let Some(Err(failure)) = &held.end {
@@ -76,11 +76,11 @@ pub async fn open<S: Source>(
 }
 
 impl<S> Opened<S> {
-    /// All of an answer that has come whole already: the stream as the provider sent it, and what it took. `None` while
-    /// more of it is to come.
+    /// All of an answer that has come whole already: the stream as a client would get it (with its usage unless
+    /// [`strip_usage`](Options::strip_usage) is set), and what it took. `None` while more of it is to come.
     pub fn into_whole(self) -> Option<(Vec<u8>, Spent)> {
         let spent = self.attempt.intake.spent();
-        matches!(self.held.end, Some(Ok(()))).then_some((self.held.keep, spent))
+        matches!(self.held.end, Some(Ok(()))).then_some((self.held.forward, spent))
     }
 
     fn has_begun(&self, hold: Hold) -> bool {
@@ -98,9 +98,12 @@ impl<S> Opened<S> {
 }
 
 impl Taken {
-    fn add(&mut self, more: Taken) {
+    fn add(&mut self, more: Taken, keep_bytes: usize) {
         self.forward.extend(more.forward);
-        self.keep.extend(more.keep);
+        // What is longer already is not kept, but must go on to look so.
+        if self.keep.len() <= keep_bytes {
+            self.keep.extend(more.keep);
+        }
         self.events += more.events;
         self.end = more.end;
     }

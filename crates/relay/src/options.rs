@@ -3,9 +3,12 @@
 /// Bounds and choices for one stream.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
+    /// Choices that were asked for, at least 1: an answer that ends without `[DONE]` is whole only when so many have finished.
+    pub choices: usize,
     /// Hold back the usage chunk: we asked the provider for it, the client did not.
     pub strip_usage: bool,
-    /// How much of the stream to keep for the cache, in bytes; a longer stream is not kept at all. 0 keeps nothing.
+    /// How much of the stream to keep for the cache, in bytes; a longer stream is not kept at all. 0 keeps nothing. No more
+    /// for [`relay`](crate::relay) than it was for [`open`](crate::open), which has the beginning.
     pub keep_bytes: usize,
     /// What [`open`](crate::open) waits for.
     pub hold: Hold,
@@ -46,7 +49,7 @@ pub struct Limits {
     /// Between two events with data, in ms. Comments are no progress: a proxy in between may send them for a model that
     /// hangs.
     pub idle_ms: u64,
-    /// From the arrival of the request to the end of the stream, all upstreams together, in ms.
+    /// From the clock's beginning to the end of the stream, all upstreams together, in ms.
     pub total_ms: u64,
     /// For the client to take one write, in ms; a client that does not counts as gone.
     pub client_ms: u64,

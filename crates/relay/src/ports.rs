@@ -25,9 +25,9 @@ pub trait Sink {
     }
 }
 
-/// The time since the request arrived, by a clock that never goes back.
+/// The time since upstreams began to be asked for an answer, by a clock that never goes back.
 pub trait Clock {
-    /// Milliseconds since the request arrived.
+    /// Milliseconds since then.
     fn now_ms(&self) -> u64;
     /// Ready after so many milliseconds.
     fn sleep(&self, ms: u64) -> Sleep;

@@ -47,6 +47,8 @@ pub enum NoAnswer {
     Silent,
     /// It broke off, or is not an answer of this API.
     Broken,
+    /// It is an answer, but not in the form that was asked for: the same deployment would give no other.
+    OtherForm,
     /// It is larger than this gateway takes: of the same model it would be no smaller.
     TooLarge,
     /// It took longer in all than the request may.
@@ -98,7 +100,7 @@ impl Failure {
             NoAnswer::Silent => (ErrorClass::Timeout, How::Silent),
             NoAnswer::TooLong => (ErrorClass::Timeout, How::CutOff),
             NoAnswer::TooLarge => (ErrorClass::Server, How::CutOff),
-            NoAnswer::Unreachable | NoAnswer::NotAllowed | NoAnswer::Broken => {
+            NoAnswer::Unreachable | NoAnswer::NotAllowed | NoAnswer::Broken | NoAnswer::OtherForm => {
                 (ErrorClass::Server, How::Broken)
             }
         };
@@ -107,7 +109,7 @@ impl Failure {
             status: None,
             retry_after_ms: None,
             is_retryable: how != How::CutOff,
-            is_final_here: matches!(why, NoAnswer::Silent | NoAnswer::NotAllowed),
+            is_final_here: matches!(why, NoAnswer::Silent | NoAnswer::NotAllowed | NoAnswer::OtherForm),
             how,
         }
     }
@@ -228,6 +230,12 @@ mod tests {
         let settings = Settings::default();
         let refused = Failure::in_answer(400, br#"{"error":{"code":"content_filter"}}"#, &settings);
         assert!(!refused.is_retryable && !refused.for_breaker(&policy).counts);
+    }
+
+    #[test]
+    fn who_gives_another_form_than_was_asked_for_is_asked_once_and_others_after_it() {
+        let failure = Failure::no_answer(NoAnswer::OtherForm);
+        assert!(failure.is_retryable && failure.is_final_here);
     }
 
     #[test]

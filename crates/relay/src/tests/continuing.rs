@@ -216,7 +216,7 @@ fn what_cannot_be_picked_up_again_is_not() {
     let mut spoken = Spoken::default();
     let data = sse::data(long.as_bytes()).unwrap();
     for _ in 0..2 {
-        spoken.note(&Answer::parse(&data).unwrap(), &data);
+        spoken.note(&Answer::parse_chunk(&data).unwrap(), &data);
     }
     assert!(!spoken.can_be_continued(), "too much to remember");
     // Bounds on the answer itself are not got around with a second upstream.

@@ -78,7 +78,7 @@ fn what_is_not_as_it_says_is_refused() {
 }
 
 #[test]
-fn a_bomb_comes_out_in_bounded_pieces_and_meets_the_bound_on_streams() {
+fn a_bomb_comes_out_in_bounded_pieces_and_meets_a_bound() {
     let bomb = gzip(&[&vec![b'x'; 64 << 20]]);
     assert!(bomb.len() < 80_000);
     let (all, largest, end) = decode(vec![Act::Say(bomb.clone())], Coding::Gzip);
@@ -89,7 +89,7 @@ fn a_bomb_comes_out_in_bounded_pieces_and_meets_the_bound_on_streams() {
     let Err(failed) = world.run(open(source, 0, &OPTIONS, &world, &Heard::default())) else {
         panic!("64 MB pass")
     };
-    assert_eq!(failed.failure, Failure::TooLarge);
+    assert_eq!(failed.failure, Failure::TooLarge { max_bytes: OPTIONS.limits.max_event_bytes });
 }
 
 #[test]

@@ -160,6 +160,54 @@ fn how_a_stream_ends_is_told_truthfully() {
 }
 
 #[test]
+fn of_several_choices_that_were_asked_for_all_must_finish_unless_the_provider_says_that_it_is_done() {
+    let (other, other_stop) = (HELLO.replace(":0,", ":1,"), STOP.replace(":0,", ":1,"));
+    let (other, other_stop) = (other.as_str(), other_stop.as_str());
+    let broken = Failure::Source(SourceFailed::Broken("reset".into()));
+    for (what, acts, end) in [
+        ("cut between two choices", says(&[HELLO, STOP]), End::Failed(Failure::Truncated)),
+        ("broken off there", vec![say(HELLO), say(STOP), Act::Break], End::Failed(broken.clone())),
+        ("quiet there", vec![say(HELLO), say(STOP), Act::Hang], End::Failed(Failure::Late(Late::Idle))),
+        (
+            "quiet for a while",
+            vec![say(HELLO), say(STOP), Act::Wait(9_000), say(other)],
+            End::Failed(Failure::Truncated),
+        ),
+        ("both finished", says(&[HELLO, STOP, other, other_stop]), End::Complete),
+        (
+            "broken off after that",
+            [says(&[HELLO, other, other_stop, STOP]), vec![Act::Break]].concat(),
+            End::Complete,
+        ),
+        ("one, and it says that this is all", says(&[HELLO, STOP, DONE]), End::Complete),
+    ] {
+        let world = World::default();
+        let mut client = Client::new(&world);
+        let options = Options { choices: 2, ..OPTIONS };
+        let report = alone(&world, acts, &options, &mut client).unwrap();
+        assert_eq!(report.end, end, "{what}");
+        assert_eq!(client.text().contains("[DONE]"), end == End::Complete, "{what}");
+        assert_eq!(report.kept.is_some(), end == End::Complete, "{what}");
+    }
+}
+
+#[test]
+fn a_chunk_that_says_all_so_far_beside_its_delta_is_counted_by_the_delta() {
+    let both = |message: &str, delta: &str| {
+        format!(
+            "data: {{\"choices\":[{{\"index\":0,\"message\":{{\"content\":\"{message}\"}},\"delta\":{{\"content\":\"{delta}\"}}}}]}}\n\n"
+        )
+    };
+    let acts =
+        vec![say(both("", "")), say(both("Hel", "Hel")), say(both("Hello", "lo")), say(STOP), say(DONE)];
+    let world = World::default();
+    let mut client = Client::new(&world);
+    let report = alone(&world, acts, &OPTIONS, &mut client).unwrap();
+    assert_eq!((report.end, report.spent[0].generated), (End::Complete, generated(5, 0)));
+    assert!(client.text().contains(&both("Hello", "lo")), "handed on as it came");
+}
+
+#[test]
 fn every_way_to_report_an_error_is_one() {
     for (event, status) in [
         (ERROR, 529),
@@ -222,13 +270,20 @@ fn every_bound_on_bytes_holds() {
     let mut options = OPTIONS;
     options.limits.max_stream_bytes = HELLO.len() * 10;
     let (report, client) = run(says(&[HELLO; 1000]), &options);
-    assert_eq!(report.unwrap().end, End::Failed(Failure::TooLarge), "a runaway stream");
+    assert_eq!(
+        report.unwrap().end,
+        End::Failed(Failure::TooLarge { max_bytes: HELLO.len() * 10 }),
+        "a runaway stream"
+    );
     assert_eq!(client.got.len(), HELLO.len() * 10);
 
     let mut options = OPTIONS;
     options.limits.max_event_bytes = 4;
-    assert_eq!(run(says(&["data: "]), &options).0.unwrap_err().failure, Failure::TooLarge);
-    assert_eq!(run(says(&[HELLO, "data: "]), &options).0.unwrap().end, End::Failed(Failure::TooLarge));
+    assert_eq!(run(says(&["data: "]), &options).0.unwrap_err().failure, Failure::TooLarge { max_bytes: 4 });
+    assert_eq!(
+        run(says(&[HELLO, "data: "]), &options).0.unwrap().end,
+        End::Failed(Failure::TooLarge { max_bytes: 4 })
+    );
 
     let options = Options { keep_bytes: ROLE.len(), ..OPTIONS };
     let (report, _) = run(says(&[ROLE, STOP, DONE]), &options);

@@ -3,7 +3,8 @@
 use super::*;
 use openai_types::Characters;
 
-const HELD: Options = Options { hold: Hold::UntilWhole { max_bytes: 1 << 20 }, ..OPTIONS };
+const HELD: Options =
+    Options { strip_usage: false, keep_bytes: 0, hold: Hold::UntilWhole { max_bytes: 1 << 20 }, ..OPTIONS };
 
 #[test]
 fn what_a_dropped_opening_took_is_still_known() {

@@ -179,6 +179,7 @@ pub const DONE: &str = "data: [DONE]\n\n";
 pub const ERROR: &str = "data: {\"error\":{\"message\":\"x\",\"type\":\"overloaded_error\"}}\n\n";
 
 pub const OPTIONS: Options = Options {
+    choices: 1,
     strip_usage: true,
     keep_bytes: 1 << 16,
     hold: Hold::UntilItSpeaks,

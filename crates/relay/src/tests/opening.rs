@@ -64,6 +64,27 @@ fn a_buffered_stream_fails_unseen_until_it_is_whole() {
 }
 
 #[test]
+fn what_is_held_is_held_once_but_for_what_the_cache_takes() {
+    let all = [ROLE, HELLO, HELLO, HELLO, STOP, USAGE, DONE];
+    let lens = |keep_bytes: usize, hold: Hold| {
+        let held = opened(says(&all), &Options { keep_bytes, hold, ..OPTIONS }).held;
+        (held.forward.len(), held.keep.len())
+    };
+    let hold = Hold::UntilWhole { max_bytes: usize::MAX };
+    let whole = all.concat().len();
+    assert_eq!(lens(0, hold), (whole - USAGE.len(), 0));
+    assert_eq!(lens(whole, hold), (whole - USAGE.len(), whole));
+    let some = [ROLE, HELLO].concat().len();
+    assert_eq!(lens(some, hold).1, some + HELLO.len(), "no more than shows that it is too long");
+    for keep_bytes in [some, whole - 1, whole] {
+        let world = World::default();
+        let options = Options { keep_bytes, hold, ..OPTIONS };
+        let report = alone(&world, says(&all), &options, &mut Client::new(&world)).unwrap();
+        assert_eq!(report.kept.is_some(), keep_bytes == whole, "kept whole or not at all");
+    }
+}
+
+#[test]
 fn a_buffered_stream_beyond_its_bound_is_handed_on_as_it_comes() {
     let options = Options { hold: Hold::UntilWhole { max_bytes: HELLO.len() * 3 }, ..OPTIONS };
     let world = World::default();
