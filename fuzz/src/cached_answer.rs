@@ -15,7 +15,7 @@ pub fn cached_answer(data: &[u8]) {
 
 /// Judges a completion; one that may be kept is replayed and put together again.
 fn keep(completion: &[u8]) {
-    if cacheable::check(completion).is_err() {
+    if cacheable::check(completion, true).is_err() {
         return;
     }
     for include_usage in [true, false] {

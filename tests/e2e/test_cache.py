@@ -2,8 +2,11 @@
 
 import time
 
+import httpx
 import pytest
+from support import backends
 from support.gateway import OTHER_KEY
+from support.pools import document
 from test_streams import content, events
 
 
@@ -104,3 +107,55 @@ def test_the_cache_survives_a_restart(new_gateway, unique):
     cached(gateway, "mock", unique)
     again = new_gateway(state=gateway.folder / "state")
     assert again.chat(text=unique).headers["x-tollgate-cache"] == "exact"
+
+
+MOST_ON_THE_WIRE = 1024 * 1024
+
+
+@pytest.mark.parametrize(("share", "is_cached"), [(0.95, True), (1.05, False)])
+def test_a_stream_is_cached_up_to_1_mib_as_the_provider_sends_it(gateway, unique, share, is_cached):
+    # The router asks for the usage as well, which is as much for each chunk.
+    probe = {"model": "mock+tokens=1000", "messages": [{"role": "user", "content": unique}], "stream": True}
+    probe["stream_options"] = {"include_usage": True}
+    each = len(httpx.post(f"{gateway.mock.url}/v1/chat/completions", json=probe).content) / 1000
+    model = f"mock+tokens={int(MOST_ON_THE_WIRE * share / each)}"
+    text = unique + " long"
+    response, body = gateway.stream(model, text)
+    assert response.status_code == 200 and body.endswith("data: [DONE]\n\n")
+    (asked,) = gateway.received(text)
+    assert (asked["bytes"] <= MOST_ON_THE_WIRE) == is_cached and abs(asked["bytes"] / MOST_ON_THE_WIRE - share) < 0.03
+    if is_cached:
+        assert cached(gateway, model, text).json()["usage"]["completion_tokens"] == asked["chunks"]
+    else:
+        gateway.record_of(response)
+        time.sleep(0.5)
+        assert gateway.chat(model, text).headers["x-tollgate-cache"] == "miss"
+
+
+CUT = backends.COMPLETION.replace(b'"stop"', b'"length"')
+POOLS = """
+[[backends]]
+id = "cuts"
+base_url = "CUTS/v1"
+
+[[models]]
+name = "cuts"
+[[models.deployments]]
+backend = "cuts"
+"""
+
+
+def test_an_answer_that_the_provider_cut_is_for_the_one_who_asked_alone(new_gateway, mock, unique):
+    provider = backends.Scripted(backends.head(len(CUT)) + CUT, None)
+    text = document(mock, POOLS.replace("CUTS", provider.url))
+    gateway = new_gateway(document=text, variables={"http_backend_2": provider.url})
+    for _ in range(2):
+        response = gateway.chat("cuts", unique)
+        assert (response.headers["x-tollgate-cache"], response.json()["choices"][0]["finish_reason"]) == ("miss", "length")
+        gateway.record_of(response)
+        time.sleep(0.3)
+    # Where the client sets the length, that is what it asked for.
+    gateway.chat("cuts", unique, max_tokens=2)
+    assert cached(gateway, "cuts", unique, max_tokens=2).content == CUT
+    assert len(provider.asked) == 3
+    provider.stop()

@@ -209,7 +209,7 @@ def test_a_copy_is_neither_waited_for_nor_seen(gateway, unique, stream):
     assert copy[0]["body"]["messages"] == [{"role": "user", "content": unique}]
     records = until("both are in the books", lambda: both if len(both := records_of(gateway, response)) == 2 else None)
     assert sorted((r["deployment"], r["outcome"]) for r in records) == [("a/mock-copied", "completed"), ("b/mock-shadow+slow=1500ms", "completed")]
-    assert {r["pool"] for r in records} == {"copied", "shadow"} and all(r["completion_tokens"] > 0 for r in records)
+    assert {(r["pool"], r.get("mirror", False)) for r in records} == {("copied", False), ("shadow", True)} and all(r["completion_tokens"] > 0 for r in records)
 
 
 def records_of(gateway, response):

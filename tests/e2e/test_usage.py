@@ -1,10 +1,15 @@
 """The books: one true record per request, and sums over them."""
 
 import json
+import re
+import sqlite3
+import threading
 import time
 
 import httpx
-from support.gateway import KEY
+from support.clients import until
+from support.gateway import KEY, OTHER_KEY
+from support.pools import document
 
 
 def test_a_record_says_who_what_and_how_much(gateway, unique):
@@ -72,6 +77,112 @@ def test_each_request_is_one_json_line_on_stdout(gateway, unique):
     lines = [json.loads(line) for line in log.splitlines() if response.headers["x-request-id"] in line]
     assert len(lines) == 1 and lines[0]["model"] == "mock"
     assert unique not in log and KEY not in log, "neither prompts nor keys are logged"
+
+
+def test_a_record_names_the_end_user_whom_limits_count_by(gateway, unique):
+    user = f"ann of {unique}"
+    response = gateway.chat(text=unique, user=user)
+    nobody = gateway.chat(text=unique + " again")
+    assert gateway.record_of(response)["user"] == user and "user" not in gateway.record_of(nobody)
+    (row,) = gateway.admin.get("/admin/usage", params={"group_by": "user", "user": user}).json()["rows"]
+    assert (row["user"], row["requests"], row["prompt_tokens"]) == (user, 1, response.json()["usage"]["prompt_tokens"])
+    long = gateway.chat(text=unique + " at length", user="é" * 70_000)
+    assert gateway.record_of(long)["user"] == "é" * 64
+
+
+def test_end_users_leave_no_trace_if_the_document_says_so(new_gateway, unique):
+    gateway = new_gateway(more="\n[logging]\nuser_ids = false\n")
+    assert "user" not in gateway.record_of(gateway.chat(text=unique, user="ann@example.org"))
+    assert "ann@example.org" not in log(gateway, "usage-logger") + log(gateway, "router", "stderr")
+
+
+def log(gateway, component, stream="stdout"):
+    return (gateway.folder / "state" / "logs" / f"{component}_{stream}.txt").read_text()
+
+
+POOLS = """
+[[models]]
+name = "known"
+aliases = ["also-known"]
+[[models.deployments]]
+backend = "a"
+model = "mock"
+"""
+
+
+def test_names_that_clients_invent_are_in_no_record_of_a_refusal(new_gateway, mock, gateway, unique):
+    invented = new_gateway(document=document(mock, POOLS))
+    for model, code, recorded in [("invented-1", "model_not_found", ""), ("also-known", None, "also-known")]:
+        response = invented.chat(model, unique)
+        record = invented.record_of(response)
+        assert (record["model"], record.get("error_code")) == (recorded, code)
+        assert (response.json()["error"]["code"] if code else None) == code
+    # Where a `*` would take any name, but not from this consumer.
+    headers = {"authorization": f"Bearer {OTHER_KEY}"}
+    for model, recorded in [("invented-2", ""), ("failover", "failover")]:
+        record = gateway.record_of(gateway.chat(model, unique, headers=headers))
+        assert (record["model"], record["error_code"]) == (recorded, "model_not_allowed")
+
+
+def test_without_a_key_nobody_fills_the_database(new_gateway, unique):
+    gateway = new_gateway()
+    count, started = 100, time.monotonic()
+    for _ in range(count):
+        assert gateway.chat(text=unique, headers={"authorization": "Bearer unknown"}).status_code == 401
+    seconds = time.monotonic() - started
+    known = gateway.chat(text=unique)
+    gateway.record_of(known)
+
+    def told():
+        lines = re.findall(r"(\d+) more requests without a known key", log(gateway, "router", "stderr"))
+        return sum(int(number) for number in lines)
+
+    def recorded():
+        (row,) = gateway.admin.get("/admin/usage", params={"group_by": "", "consumer": ""}).json()["rows"]
+        return row["requests"]
+
+    until("all are recorded or counted", lambda: recorded() + told() == count)
+    # Two in each second and instance, of which the requests of one connection need one, or one and its successor.
+    assert 1 <= recorded() <= 2 * (seconds + 2), f"in {seconds:.1f} s"
+
+
+def test_a_report_that_takes_long_holds_up_no_batch(new_gateway, tmp_path, unique):
+    state = tmp_path / "state"
+    state.mkdir()
+    gateway = new_gateway(state=state)
+    gateway.record_of(gateway.chat(text=unique))
+    path = state / "sqlite_db.db"
+    with sqlite3.connect(path) as database:
+        columns = ",".join(column[1] for column in database.execute("PRAGMA table_info(usage_records)"))
+        values = columns.replace("record_id", "'r-' || n", 1).replace("user", "'u-' || n", 1)
+        numbers = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 300000)"
+        database.execute(f"{numbers} INSERT INTO usage_records SELECT {values} FROM numbers, (SELECT * FROM usage_records LIMIT 1)")
+    database.close()
+
+    def is_written(request_id):
+        with sqlite3.connect(path) as database:
+            found = database.execute("SELECT 1 FROM usage_records WHERE request_id = ? AND at_ms > ?", (request_id, began_ms)).fetchone()
+        database.close()
+        return found
+
+    took = []
+
+    def report():
+        started = time.monotonic()
+        page = gateway.admin.get("/admin/usage", params={"group_by": "user,team,app,model,day,route"})
+        took.append((time.monotonic() - started, page.status_code, page.json()["truncated"]))
+
+    began_ms = int(time.time() * 1000) - 1
+    reading = threading.Thread(target=report)
+    reading.start()
+    time.sleep(0.1)
+    response = gateway.chat(text=unique + " meanwhile")
+    answered = time.monotonic()
+    until("it is written", lambda: is_written(response.headers["x-request-id"]))
+    written_s = time.monotonic() - answered
+    reading.join()
+    ((report_s, *page),) = took
+    assert page == [200, True] and written_s < report_s / 2, f"written after {written_s:.2f} s, the report took {report_s:.2f} s"
 
 
 def test_the_operators_pages_want_the_admin_token(gateway):

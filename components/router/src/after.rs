@@ -2,18 +2,23 @@
 //!
 //! A component call costs about as much as a request does, so what many requests leave behind travels together. The
 //! first request to leave something starts a flusher, which waits [`LINGER`] for company and then sends all there is
-//! in one call to each of limiter, logger and cache. Answers wait for company only up to [`MAX_WAITING_BYTES`].
+//! in one call to each of limiter, logger and cache. None of the three waits for another: while one hangs, what is for it
+//! piles up to a bound (`queue`), and what is for the others is sent.
 //!
 //! The queue is the one place where data of several requests meets in a static: ids, names and figures, and answers
 //! that are to be cached, each held together with its own key; never a prompt or a credential. What is promised:
 //! everything enqueued is delivered or, if the logger is down, printed; only a killed instance loses the last
-//! [`LINGER`], and then the reservations stay charged as estimated.
+//! [`LINGER`] and what is on its way, and then the reservations stay charged as estimated.
+
+mod queue;
 
 use crate::host;
 use crate::peers;
 use contracts::UsageRecord;
-use contracts::limiter::{MAX_BATCH, SettleBatch, SettleOutcome, SettledUsage, Settlement};
-use contracts::store_batch;
+use contracts::limiter::{SettleOutcome, SettledUsage, Settlement};
+pub use queue::Entry;
+use queue::{Batch, Flush, Queue};
+use serde::Serialize;
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -22,57 +27,52 @@ use std::time::Duration;
 /// real figure this much later: until then the reservation stands, and what was used beyond it is not yet counted.
 const LINGER: Duration = Duration::from_millis(150);
 
-/// Most bytes of answers that wait for company, in one instance. Beyond it they are sent at once.
-const MAX_WAITING_BYTES: usize = 512 * 1024;
-
 thread_local! {
     static QUEUE: RefCell<Queue> = RefCell::new(Queue::default());
 }
 
-#[derive(Default)]
-struct Queue {
-    settlements: Vec<Settlement>,
-    records: Vec<UsageRecord>,
-    answers: Answers,
-    /// A batch of answers is on its way; the next waits for it.
-    storing: bool,
-    flushing: bool,
-}
-
-/// Answers for the cache, as they will be sent.
-#[derive(Default)]
-struct Answers {
-    count: usize,
-    body: Vec<u8>,
-}
-
-impl Answers {
-    fn is_full(&self) -> bool {
-        self.body.len() > MAX_WAITING_BYTES || self.count >= MAX_BATCH
+/// Changes the queue, and starts a flusher if there is now something for one.
+fn with_queue<T>(change: impl FnOnce(&mut Queue) -> T) -> T {
+    let (result, start_flusher) = QUEUE.with_borrow_mut(|queue| (change(queue), queue.start_flusher()));
+    if start_flusher {
+        host::spawn(flush());
     }
+    result
 }
 
 /// Leaves a settlement and a record behind.
 pub fn enqueue(settlement: Option<Settlement>, record: UsageRecord) {
-    let start_flusher = QUEUE.with_borrow_mut(|queue| {
-        queue.settlements.extend(settlement);
-        queue.records.push(record);
-        queue.start_flusher()
-    });
-    if start_flusher {
-        host::spawn(flush());
+    if let Some(settlement) = settlement {
+        settle_later(record.at_ms, &settlement);
     }
+    let unsent = with_queue(|queue| {
+        // Whoever is not known has no consumer, and what they send costs them nothing.
+        let is_kept = !record.consumer.is_empty() || queue.admits_stranger(record.at_ms);
+        let entry = is_kept.then(|| entry(record.at_ms, &record)).flatten()?;
+        queue.records.push(entry).err()
+    });
+    unsent.iter().for_each(print);
 }
 
 /// Leaves word that a reservation is not needed after all.
 pub fn give_back(reservation: String) {
-    let start_flusher = QUEUE.with_borrow_mut(|queue| {
-        queue.settlements.push(returned(reservation));
-        queue.start_flusher()
-    });
-    if start_flusher {
-        host::spawn(flush());
+    settle_later(host::epoch_ms(), &returned(reservation));
+}
+
+fn settle_later(at_ms: u64, settlement: &Settlement) {
+    let unsent =
+        entry(at_ms, settlement).and_then(|entry| with_queue(|queue| queue.settlements.push(entry).err()));
+    if unsent.is_some() {
+        host::log(
+            "a settlement found no room, because token-limiter does not answer; its reservation stands",
+        );
     }
+}
+
+fn entry(at_ms: u64, value: &impl Serialize) -> Option<Entry> {
+    // Texts, numbers and booleans: serialising cannot fail.
+    let json = serde_json::value::to_raw_value(value).ok()?;
+    Some(Entry { at_ms, json })
 }
 
 /// The settlement of what was not used.
@@ -92,85 +92,62 @@ pub fn returned(reservation: String) -> Settlement {
 /// Nothing waits for the cache, and nothing piles up before it: while a batch is on its way and the next is full, an
 /// answer is not cached.
 pub fn keep(key: &str, content_type: &'static str, answer: &[u8]) {
-    let (full, start_flusher) = QUEUE.with_borrow_mut(|queue| {
-        if queue.answers.is_full() {
-            return (None, false);
-        }
-        store_batch::append(&mut queue.answers.body, key, content_type, answer);
-        queue.answers.count += 1;
-        let full = if queue.answers.is_full() { queue.next_answers() } else { None };
-        (full, queue.start_flusher())
+    let full = with_queue(|queue| {
+        queue.answers.push(key, content_type, answer);
+        queue.answers.next_if_full()
     });
     if let Some(answers) = full {
         host::spawn(store(answers));
     }
-    if start_flusher {
-        host::spawn(flush());
-    }
 }
 
-impl Queue {
-    /// Whether the caller has to start a flusher: only one runs at a time.
-    fn start_flusher(&mut self) -> bool {
-        !std::mem::replace(&mut self.flushing, true)
-    }
-
-    /// The answers that wait, unless others are on their way; whoever takes them must [`store`] them.
-    fn next_answers(&mut self) -> Option<Answers> {
-        if self.storing || self.answers.count == 0 {
-            return None;
-        }
-        self.storing = true;
-        Some(std::mem::take(&mut self.answers))
-    }
-}
-
+/// Sends what waits, every [`LINGER`], until there is nothing that can be sent. A lane that is ready again later starts
+/// another flusher.
 async fn flush() {
     loop {
         host::sleep(LINGER).await;
-        let batch = QUEUE.with_borrow_mut(|queue| {
-            let settlements: Vec<_> =
-                queue.settlements.drain(..queue.settlements.len().min(MAX_BATCH)).collect();
-            let records: Vec<_> = queue.records.drain(..queue.records.len().min(MAX_BATCH)).collect();
-            let answers = queue.next_answers();
-            if settlements.is_empty() && records.is_empty() && queue.answers.count == 0 && answers.is_none() {
-                queue.flushing = false;
-                return None;
-            }
-            Some((SettleBatch { settlements }, records, answers))
-        });
-        let Some((settlements, records, answers)) = batch else { return };
+        let Some(flush) = QUEUE.with_borrow_mut(Queue::flush) else { return };
+        let Flush { settlements, records, answers, unrecorded } = flush;
+        if let Some(batch) = settlements {
+            host::spawn(settle(batch));
+        }
+        if let Some(batch) = records {
+            host::spawn(record(batch));
+        }
         if let Some(answers) = answers {
             host::spawn(store(answers));
         }
-        futures::join!(settle(settlements), record(records));
+        if unrecorded > 0 {
+            host::log(&format!(
+                "{unrecorded} more requests without a known key were refused; they have no record"
+            ));
+        }
     }
 }
 
-async fn settle(batch: SettleBatch) {
-    if !batch.settlements.is_empty() && !peers::settle(&batch).await {
-        host::log(&format!(
-            "{} settlements were not confirmed; their reservations stand",
-            batch.settlements.len()
-        ));
+async fn settle(batch: Vec<Entry>) {
+    if !peers::settle(&batch).await {
+        host::log(&format!("{} settlements were not confirmed; their reservations stand", batch.len()));
     }
+    with_queue(|queue| queue.settlements.sent());
 }
 
-async fn store(answers: Answers) {
+async fn store(answers: Batch) {
     if !peers::store(answers.body).await {
         host::log(&format!("{} answers were not taken by semantic-cache", answers.count));
     }
-    QUEUE.with_borrow_mut(|queue| queue.storing = false);
+    with_queue(|queue| queue.answers.sent());
 }
 
-async fn record(batch: Vec<UsageRecord>) {
-    if batch.is_empty() || peers::record(&batch).await {
-        return;
+async fn record(batch: Vec<Entry>) {
+    if !peers::record(&batch).await {
+        host::log(&format!("{} usage records were not taken by usage-logger; they follow", batch.len()));
+        batch.iter().for_each(print);
     }
-    host::log(&format!("{} usage records were not taken by usage-logger; they follow", batch.len()));
-    for record in &batch {
-        if let Ok(line) = serde_json::to_string(record) {
-            host::print(&line);
-        }
-    }
+    with_queue(|queue| queue.records.sent());
+}
+
+/// Prints a record in place of the logger, in the form that it would have: without a cost, for the router knows no prices.
+fn print(record: &Entry) {
+    host::print(usage::record_line(record.at_ms, record.json.get()).trim_end());
 }

@@ -62,11 +62,14 @@ pub async fn complete(headers: &HeaderMap, body: Frames, arrival: &Arrival) -> R
         Ok(chat) => chat,
         Err(error) => return Err(refuse(ledger, Cause::Invalid(error))),
     };
-    ledger.asked(&chat.model, chat.stream, &body);
+    ledger.asked(&chat, config);
     let client = Client { config, consumer, headers, body: &body };
     let (call, mirror) = match client.route(chat, arrival) {
         Ok(routed) => routed,
-        Err(cause) => return Err(refuse(ledger, cause)),
+        Err(cause) => {
+            ledger.forget_unknown_model(config);
+            return Err(refuse(ledger, cause));
+        }
     };
     client.answer(call, mirror, ledger).await
 }

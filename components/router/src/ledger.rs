@@ -7,10 +7,10 @@ use crate::story::{Asked, Attempts};
 use crate::upstream;
 use bytes::Bytes;
 use contracts::limiter::{SettleOutcome, SettledUsage, Settlement};
-use contracts::record::MAX_RETRIED;
+use contracts::record::{MAX_RETRIED, MAX_USER_BYTES};
 use contracts::{CacheOutcome, Outcome, RetriedUsage, UsageRecord};
-use gateway_config::Consumer;
-use openai_types::{Answer, Characters, Usage};
+use gateway_config::{Consumer, RouterConfig};
+use openai_types::{Answer, Characters, ChatRequest, Usage};
 
 /// The books of one request. Closed exactly once, on every way out.
 pub struct Ledger {
@@ -76,11 +76,24 @@ impl Ledger {
         }
     }
 
-    /// Notes what is asked for.
-    pub fn asked(&mut self, model: &str, stream: bool, request: &Bytes) {
-        model.clone_into(&mut self.record.model);
-        self.record.stream = stream;
-        self.request = request.clone();
+    /// Notes what is asked for, and for whom, unless the document does not want to know.
+    pub fn asked(&mut self, chat: &ChatRequest, config: &RouterConfig) {
+        self.record.model.clone_from(&chat.model);
+        self.record.stream = chat.stream;
+        self.request = chat.body().clone();
+        if config.user_ids {
+            let user = chat.user();
+            let kept = user.get(..user.floor_char_boundary(MAX_USER_BYTES)).unwrap_or_default();
+            kept.clone_into(&mut self.record.user);
+        }
+    }
+
+    /// Takes the model's name out again if the document has none such: it is the client's invention, and each one would be a
+    /// group of its own in everybody's reports.
+    pub fn forget_unknown_model(&mut self, config: &RouterConfig) {
+        if config.model(&self.record.model).is_none_or(|known| known.name == "*") {
+            self.record.model.clear();
+        }
     }
 
     /// Notes what must be settled, the size of the prompt if it is known, the limits that only observed, and whether none
@@ -105,7 +118,9 @@ impl Ledger {
 
     /// Notes that this is a copy of a request, made for another pool.
     pub fn mirrors(&mut self, call: &Call) {
-        self.asked(&call.model, call.chat.stream, call.chat.body());
+        self.asked(&call.chat, call.config);
+        self.record.model.clone_from(&call.model);
+        self.record.mirror = true;
     }
 
     /// Notes how it came to its model, where no deployment was needed.

@@ -3,16 +3,17 @@
 //! A slow or dead cache or logger costs the client nothing but the cache; a dead limiter refuses, because admitting
 //! uncounted requests is what the gateway is there to prevent.
 
-use crate::after;
+use crate::after::{self, Entry};
 use crate::host::{self, Component, ComponentAnswer};
 use bytes::Bytes;
-use contracts::limiter::SettleBatch;
-use contracts::{CacheOutcome, UsageRecord, cache, headers, limiter, origins, record};
+use contracts::{CacheOutcome, cache, headers, limiter, origins, record};
 use futures::future::{self, MaybeDone};
 use futures::join;
 use http::{HeaderMap, header};
 use openai_types::Usage;
 use raw_http::Fields;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -166,15 +167,20 @@ pub async fn store(batch: Vec<u8>) -> bool {
 }
 
 /// Settles a batch; false when the limiter did not confirm it. Never sent twice: its increments are not idempotent.
-pub async fn settle(batch: &SettleBatch) -> bool {
-    let Ok(body) = serde_json::to_vec(batch) else { return false };
+pub async fn settle(batch: &[Entry]) -> bool {
+    /// A [`limiter::SettleBatch`] whose settlements are JSON already.
+    #[derive(Serialize)]
+    struct Body<'a> {
+        settlements: Vec<&'a RawValue>,
+    }
+    let Ok(body) = serde_json::to_vec(&Body { settlements: texts(batch) }) else { return false };
     let settled = post_afterwards(&TOKEN_LIMITER, limiter::SETTLE_PATH, body);
     settled.await.is_some_and(|answer| answer.status == 204)
 }
 
 /// Records a batch; false when it is neither written nor printed.
-pub async fn record(batch: &[UsageRecord]) -> bool {
-    let Ok(body) = serde_json::to_vec(batch) else { return false };
+pub async fn record(batch: &[Entry]) -> bool {
+    let Ok(body) = serde_json::to_vec(&texts(batch)) else { return false };
     let recorded = post_afterwards(&USAGE_LOGGER, record::RECORDS_PATH, body);
     match recorded.await.map(|answer| answer.status) {
         Some(204) => true,
@@ -185,6 +191,10 @@ pub async fn record(batch: &[UsageRecord]) -> bool {
         }
         Some(_) | None => false,
     }
+}
+
+fn texts(batch: &[Entry]) -> Vec<&RawValue> {
+    batch.iter().map(|entry| &*entry.json).collect()
 }
 
 /// Posts what only this request says, within the time for after-work.

@@ -53,7 +53,7 @@ impl Cause {
             Cause::MethodNotAllowed => ApiError::new(405, "method_not_allowed", "Only POST is allowed here."),
             Cause::NoHeader(name) => invalid(format!("The header `{name}` is missing.")).with_param(*name),
             Cause::BadKey => invalid(format!(
-                "The header `{}` must be the 64 lower-case hexadecimal digits that a lookup returned.",
+                "The header `{}` must be a key that a lookup returned: 64 lower-case hexadecimal digits, then perhaps `+bounded`.",
                 headers::CACHE_KEY
             ))
             .with_param(headers::CACHE_KEY),

@@ -22,8 +22,8 @@ pub async fn usage<P: Platform>(head: &Parts, today: Day, platform: &P) -> Resul
 }
 
 /// The newest records.
-pub async fn requests<P: Platform>(head: &Parts, platform: &P) -> Result<Reply, Cause> {
-    let query = RequestsQuery::parse(query_string(head))?;
+pub async fn requests<P: Platform>(head: &Parts, today: Day, platform: &P) -> Result<Reply, Cause> {
+    let query = RequestsQuery::parse(query_string(head), today)?;
     let rows = read(query.statement(), platform).await?;
     let list = RequestList::from_rows(rows).map_err(|error| unreadable(&error.to_string(), platform))?;
     Ok(Reply::json(200, list.to_json()))
@@ -34,9 +34,9 @@ pub fn query_string(head: &Parts) -> &str {
     head.uri.query().unwrap_or_default()
 }
 
-/// Runs a query's statement.
+/// Runs a page's statement.
 pub async fn read<P: Platform>(statement: usage::Statement, platform: &P) -> Result<Vec<Vec<Value>>, Cause> {
-    platform.run(statement).await.map_err(|DatabaseFailed(reason)| unreadable(&reason, platform))
+    platform.run_apart(statement).await.map_err(|DatabaseFailed(reason)| unreadable(&reason, platform))
 }
 
 /// Says in the log how the database failed.

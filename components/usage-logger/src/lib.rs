@@ -53,7 +53,7 @@ where
         }
         (&Method::GET, REQUESTS_PATH) => {
             door::check_admin_token(&head.headers, &host::admin_token().await?)?;
-            admin::requests(head, &Spin).await
+            admin::requests(head, host::today(), &Spin).await
         }
         (&Method::GET, ADMIN_EVENTS_PATH) => {
             door::check_admin_token(&head.headers, &host::admin_token().await?)?;

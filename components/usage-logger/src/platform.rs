@@ -4,8 +4,10 @@ use usage::{Statement, Value};
 
 /// The platform as the routes see it.
 pub trait Platform {
-    /// Runs one statement and returns its rows.
+    /// Runs one short statement and returns its rows; those that run at the same time wait for each other.
     async fn run(&self, statement: Statement) -> Result<Vec<Vec<Value>>, DatabaseFailed>;
+    /// Runs one statement that may take long, so that none of [`Platform::run`] waits for it.
+    async fn run_apart(&self, statement: Statement) -> Result<Vec<Vec<Value>>, DatabaseFailed>;
     /// Lets others to the database for a moment.
     async fn pause(&self);
     /// Writes a line (with its line feed) to standard output, where usage records go.

@@ -1,6 +1,7 @@
 //! `POST /records`: prices a batch and keeps it.
 
 use bytes::Bytes;
+use contracts::record::MAX_RECORDS_BYTES;
 use gateway_config::UsageConfig;
 use http_body::Body;
 
@@ -9,8 +10,8 @@ use crate::keep::{Batch, keep};
 use crate::platform::Platform;
 use crate::reply::Reply;
 
-/// Most bytes of a batch: 256 records or events of 4 KiB, where one is about 500 bytes.
-pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Most bytes of a batch, also of events.
+pub const MAX_BODY_BYTES: usize = MAX_RECORDS_BYTES;
 
 /// Takes a batch.
 pub async fn take<B, P>(body: B, config: &UsageConfig, platform: &P) -> Result<Reply, Cause>
@@ -36,8 +37,8 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events;
     use crate::platform::DatabaseFailed;
+    use crate::{admin, events};
     use contracts::{Event, UsageRecord};
     use futures::executor::block_on;
     use http_body_util::Full;
@@ -56,6 +57,11 @@ mod tests {
             let verb = statement.sql.split(' ').next().unwrap_or_default();
             self.events.borrow_mut().push(format!("{verb} {} values", statement.parameters.len()));
             if self.database_fails { Err(DatabaseFailed("disk full".to_owned())) } else { Ok(vec![]) }
+        }
+
+        async fn run_apart(&self, statement: Statement) -> Result<Vec<Vec<Value>>, DatabaseFailed> {
+            self.events.borrow_mut().push("apart".to_owned());
+            self.run(statement).await
         }
 
         async fn pause(&self) {}
@@ -91,9 +97,9 @@ mod tests {
     fn a_batch_is_printed_and_then_written_at_once() {
         assert_eq!(
             take_two(true, false),
-            (Ok(204), vec!["print a".to_owned(), "print b".to_owned(), "INSERT 64 values".to_owned()])
+            (Ok(204), vec!["print a".to_owned(), "print b".to_owned(), "INSERT 66 values".to_owned()])
         );
-        assert_eq!(take_two(false, false), (Ok(204), vec!["INSERT 64 values".to_owned()]));
+        assert_eq!(take_two(false, false), (Ok(204), vec!["INSERT 66 values".to_owned()]));
     }
 
     #[test]
@@ -131,6 +137,10 @@ mod tests {
             async fn run(&self, statement: Statement) -> Result<Vec<Vec<Value>>, DatabaseFailed> {
                 self.0.borrow_mut().push_str(&format!("{statement:?}"));
                 Ok(vec![])
+            }
+
+            async fn run_apart(&self, statement: Statement) -> Result<Vec<Vec<Value>>, DatabaseFailed> {
+                self.run(statement).await
             }
 
             async fn pause(&self) {}
@@ -184,5 +194,21 @@ mod tests {
         assert!(log[3].contains("2 events") && log[3].contains("disk full"), "{log:?}");
         assert_eq!(take("[]".to_owned(), true, true), (Ok(204), vec![]));
         assert_eq!(take("[{}]".to_owned(), true, false), (Err(400), vec![]));
+    }
+
+    /// A report reads for seconds what a month has written, and no batch may wait for it.
+    #[test]
+    fn pages_are_read_apart_from_batches() {
+        let today = usage::Day::parse("2026-11-30").unwrap();
+        let head = |path| http::Request::get(path).body(()).unwrap().into_parts().0;
+        let asked = Fake::default();
+        block_on(admin::usage(&head("/admin/usage?group_by=day"), today, &asked)).unwrap();
+        block_on(admin::requests(&head("/admin/requests"), today, &asked)).unwrap();
+        block_on(events::list(&head("/admin/events"), &asked)).unwrap();
+        assert_eq!(
+            asked.events.into_inner(),
+            ["apart", "SELECT 3 values", "apart", "SELECT 3 values", "apart", "SELECT 1 values"]
+        );
+        assert!(!take_two(true, false).1.contains(&"apart".to_owned()));
     }
 }

@@ -1,7 +1,8 @@
 //! Whether a finished completion may be kept, and why not.
 //!
 //! Invariant: nothing that failed, was cut short, was filtered or refused, or says nothing is ever kept. An answer
-//! that ended with `length` is kept: the client's own limit is part of the key, so it is what was asked for.
+//! that ended with `length` is kept where the request set a length itself: that is part of the key, so it is what was
+//! asked for. Where it set none, the provider cut the answer, and all who ask would get the cut one.
 
 use crate::json::{Json, Object};
 use openai_types::{Answer, Usage};
@@ -27,6 +28,9 @@ pub enum NotCacheable {
     /// A choice ended for a reason that does not make a whole answer, such as `content_filter`.
     #[error("a choice ended with another finish_reason than {}", FINISH_REASONS.join(", "))]
     FinishReason,
+    /// A choice ended with `length`, and the request set none.
+    #[error("a choice was cut at a length that its request did not set")]
+    Cut,
     /// A choice is a refusal.
     #[error("a choice is a refusal")]
     Refused,
@@ -63,6 +67,7 @@ impl NotCacheable {
             NotCacheable::NotDone => "not_done",
             NotCacheable::Unfinished => "unfinished",
             NotCacheable::FinishReason => "finish_reason",
+            NotCacheable::Cut => "cut",
             NotCacheable::Refused => "refused",
             NotCacheable::Empty => "empty",
             NotCacheable::Audio => "audio",
@@ -73,11 +78,12 @@ impl NotCacheable {
     }
 }
 
-/// Judges a whole `chat.completion` object and returns the usage that it reports.
+/// Judges a whole `chat.completion` object and returns the usage that it reports; `is_bounded` says whether its request bounds
+/// its completion.
 ///
 /// # Errors
 /// Why it must not be kept.
-pub fn check(completion: &[u8]) -> Result<Usage, NotCacheable> {
+pub fn check(completion: &[u8], is_bounded: bool) -> Result<Usage, NotCacheable> {
     let json = Json::parse(completion).map_err(|_| NotCacheable::Malformed("the answer is not JSON"))?;
     let object = json.as_object().ok_or(NotCacheable::Malformed("the answer is not an object"))?;
     if object.present("error").is_some() {
@@ -91,20 +97,24 @@ pub fn check(completion: &[u8]) -> Result<Usage, NotCacheable> {
         return Err(NotCacheable::Malformed("the answer has no choices"));
     }
     for choice in choices {
-        check_choice(choice.as_object().ok_or(NotCacheable::Malformed("a choice is not an object"))?)?;
+        let choice = choice.as_object().ok_or(NotCacheable::Malformed("a choice is not an object"))?;
+        check_choice(choice, is_bounded)?;
     }
     let answer =
         Answer::parse(completion).map_err(|_| NotCacheable::Malformed("the answer has a wrong type"))?;
     answer.usage().ok_or(NotCacheable::NoUsage)
 }
 
-fn check_choice(choice: &Object<'_>) -> Result<(), NotCacheable> {
+fn check_choice(choice: &Object<'_>, is_bounded: bool) -> Result<(), NotCacheable> {
     if choice.present("error").is_some() {
         return Err(NotCacheable::Error);
     }
     let finish_reason = choice.present("finish_reason").ok_or(NotCacheable::Unfinished)?.as_text();
     if !finish_reason.is_some_and(|reason| FINISH_REASONS.contains(&reason)) {
         return Err(NotCacheable::FinishReason);
+    }
+    if finish_reason == Some("length") && !is_bounded {
+        return Err(NotCacheable::Cut);
     }
     let message = choice.get("message").and_then(Json::as_object);
     let message = message.ok_or(NotCacheable::Malformed("a choice has no message"))?;
@@ -141,7 +151,24 @@ mod tests {
             r#"{"message":{"function_call":{"name":"f"}},"finish_reason":"function_call"}"#,
         ] {
             let expected = Usage { prompt_tokens: 3, completion_tokens: 2, ..Usage::default() };
-            assert_eq!(check(with_choice(choice).as_bytes()), Ok(expected), "{choice}");
+            assert_eq!(check(with_choice(choice).as_bytes(), true), Ok(expected), "{choice}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_the_provider_cut_is_not_kept() {
+        let (cut, whole) = (
+            r#"{"message":{"content":"hi"},"finish_reason":"length"}"#,
+            r#"{"message":{"content":"hi"},"finish_reason":"stop"}"#,
+        );
+        for (choices, is_bounded, code) in [
+            (cut.to_owned(), false, Some("cut")),
+            (format!("{whole},{cut}"), false, Some("cut")),
+            (format!("{whole},{cut}"), true, None),
+            (whole.to_owned(), false, None),
+        ] {
+            let found = check(with_choice(&choices).as_bytes(), is_bounded).err().map(|why| why.code());
+            assert_eq!(found, code, "{choices} {is_bounded}");
         }
     }
 
@@ -168,7 +195,11 @@ mod tests {
             ("7".to_owned(), "malformed"),
             (String::new(), "malformed"),
         ] {
-            assert_eq!(check(with_choice(&choices).as_bytes()).map_err(|e| e.code()), Err(code), "{choices}");
+            assert_eq!(
+                check(with_choice(&choices).as_bytes(), true).map_err(|e| e.code()),
+                Err(code),
+                "{choices}"
+            );
         }
         for (body, code) in [
             (format!(r#"{{"choices":[{good}]}}"#), "no_usage"),
@@ -181,7 +212,7 @@ mod tests {
             ("<html>".to_owned(), "malformed"),
             (format!(r#"{{"choices":[{good}],{USAGE}"#), "malformed"),
         ] {
-            assert_eq!(check(body.as_bytes()).map_err(|e| e.code()), Err(code), "{body}");
+            assert_eq!(check(body.as_bytes(), true).map_err(|e| e.code()), Err(code), "{body}");
         }
     }
 }

@@ -147,6 +147,28 @@ fn what_may_not_be_kept_is_not_set() {
 }
 
 #[test]
+fn a_cut_answer_is_kept_only_for_a_request_that_bounds_it() {
+    let cut = COMPLETION.replace("\"stop\"", "\"length\"");
+    for (bound, is_kept) in [
+        ("", false),
+        (r#","max_tokens":2"#, true),
+        (r#","max_completion_tokens":2"#, true),
+        (r#","max_tokens":null"#, false),
+        (r#","max_tokens":"2""#, false),
+        (r#","max_output_tokens":2"#, false),
+    ] {
+        let memory = Memory::default();
+        let request = REQUEST.replace("}]}", &format!("}}]{bound}}}"));
+        let Found::Miss { key, .. } = ask_plainly(&memory, &request, NOW_MS) else { panic!("{bound}") };
+        // As it travels to the router and back.
+        let key = CacheKey::parse(&key.to_string()).unwrap();
+        let kept = keep(&memory, &TERMS, &key, AnswerKind::Json, &cut);
+        assert_eq!(kept, if is_kept { Ok(()) } else { Err(NotCacheable::Cut) }, "{bound}");
+        assert_eq!(matches!(ask_plainly(&memory, &request, NOW_MS), Found::Hit(_)), is_kept, "{bound}");
+    }
+}
+
+#[test]
 fn content_types_are_read_as_http_means_them() {
     for (value, kind) in [
         ("application/json", Some(AnswerKind::Json)),

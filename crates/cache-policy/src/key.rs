@@ -41,9 +41,18 @@ impl<'a> Tenant<'a> {
     }
 }
 
-/// Identifies one exact entry.
+/// Identifies one exact entry, and says of its request what decides whether an answer may be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CacheKey([u8; 32]);
+pub struct CacheKey {
+    hash: [u8; 32],
+    /// Whether the request itself bounds its completion: only then is an answer that was cut at a length what was asked for.
+    pub is_bounded: bool,
+}
+
+/// Follows the digits of a key whose request bounds its completion.
+const BOUNDED: &str = "+bounded";
+/// Fields by which a request bounds its completion.
+const BOUNDS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
 
 impl CacheKey {
     /// The key of `request` when `tenant` sends it for the public model `model`.
@@ -56,31 +65,44 @@ impl CacheKey {
         }
         hash.bytes(b'm', model.as_bytes());
         hash.fields(request.iter().filter(|(name, _)| !IGNORED_FIELDS.contains(name)));
-        CacheKey(hash.0.finalize().into())
+        let is_bounded = BOUNDS.iter().any(|name| matches!(request.get(name), Some(Json::Number(_))));
+        CacheKey { hash: hash.0.finalize().into(), is_bounded }
     }
 
-    /// Reads a key as [`fmt::Display`] writes it: 64 lower-case hexadecimal digits.
-    pub fn parse(hex: &str) -> Option<Self> {
-        let mut key = [0; 32];
+    /// Reads a key as [`fmt::Display`] writes it: 64 lower-case hexadecimal digits, and `+bounded` if its request is.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut hash = [0; 32];
+        let (hex, is_bounded) = match text.strip_suffix(BOUNDED) {
+            Some(hex) => (hex, true),
+            None => (text, false),
+        };
         if hex.len() != 64 {
             return None;
         }
-        for (byte, pair) in key.iter_mut().zip(hex.as_bytes().as_chunks::<2>().0) {
+        for (byte, pair) in hash.iter_mut().zip(hex.as_bytes().as_chunks::<2>().0) {
             let [high, low] = pair.map(digit);
             *byte = high? << 4 | low?;
         }
-        Some(CacheKey(key))
+        Some(CacheKey { hash, is_bounded })
     }
 
     /// The entry's key in the key-value store. Labels are ignored by some stores, so it carries its own prefix.
     pub fn store_key(&self) -> String {
-        format!("{STORE_PREFIX}{self}")
+        format!("{STORE_PREFIX}{}", Hex(&self.hash))
+    }
+}
+
+struct Hex<'a>(&'a [u8; 32]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
 impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{}{}", Hex(&self.hash), if self.is_bounded { BOUNDED } else { "" })
     }
 }
 

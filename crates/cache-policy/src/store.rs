@@ -67,7 +67,7 @@ pub fn prepare(
     body: Bytes,
     now_ms: u64,
 ) -> Result<Prepared, NotCacheable> {
-    let entry = entry(terms, kind, body, now_ms)?;
+    let entry = entry(terms, key, kind, body, now_ms)?;
     Ok(Prepared { store_key: key.store_key(), value: entry.encode() })
 }
 
@@ -89,7 +89,13 @@ pub async fn store(
     }
 }
 
-fn entry(terms: &Terms, kind: AnswerKind, body: Bytes, now_ms: u64) -> Result<Entry, NotCacheable> {
+fn entry(
+    terms: &Terms,
+    key: &CacheKey,
+    kind: AnswerKind,
+    body: Bytes,
+    now_ms: u64,
+) -> Result<Entry, NotCacheable> {
     let body = match kind {
         AnswerKind::Json => body,
         AnswerKind::Stream => Bytes::from(assemble(&body)?),
@@ -97,7 +103,7 @@ fn entry(terms: &Terms, kind: AnswerKind, body: Bytes, now_ms: u64) -> Result<En
     if body.len() > terms.max_entry_bytes {
         return Err(NotCacheable::TooLarge { max_bytes: terms.max_entry_bytes });
     }
-    let usage = check(&body)?;
+    let usage = check(&body, key.is_bounded)?;
     let ttl_ms = terms.ttl_s.saturating_mul(1_000);
     Ok(Entry { stored_at_ms: now_ms, expires_at_ms: now_ms.saturating_add(ttl_ms), usage, body })
 }

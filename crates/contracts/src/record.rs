@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 /// `POST` to `usage-logger`: a JSON array of at most [`crate::limiter::MAX_BATCH`] [`UsageRecord`]s; 204.
 pub const RECORDS_PATH: &str = "/records";
 
+/// Largest batch that `usage-logger` takes, in bytes: 256 records of 4 KiB, where one is about 500 bytes.
+pub const MAX_RECORDS_BYTES: usize = 1 << 20;
 /// Most tags, and most observed limits, that are kept of one record.
 pub const MAX_NAMES: usize = 64;
 /// Most entries that [`UsageRecord::retried_usage`] may have.
@@ -42,7 +44,8 @@ pub struct UsageRecord {
     /// have it dropped. At most [`MAX_USER_BYTES`] are kept.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user: String,
-    /// Public model name that the client asked for; empty when the request could not be understood.
+    /// Public model name that the client asked for; empty when the request could not be understood, and when it was refused
+    /// because of a name that the document does not have: such a name is the client's invention.
     pub model: String,
     /// Pool that answered, or the last one tried; empty when none was. Its price counts, not that of the name asked for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -81,6 +84,10 @@ pub struct UsageRecord {
     /// is in the figures above. At most [`MAX_RETRIED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retried_usage: Vec<RetriedUsage>,
+    /// True when this is a copy that a route made of a request (`mirror`): nobody got its answer. It has the request id of the
+    /// request, whose own record is another.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub mirror: bool,
     /// True when the limiter could not reach its counters and the document says to go on uncounted: no limit knows of it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub uncounted: bool,
@@ -159,6 +166,9 @@ pub enum CacheOutcome {
 }
 
 impl CacheOutcome {
+    /// Every outcome.
+    pub const ALL: [CacheOutcome; 3] = [CacheOutcome::Bypass, CacheOutcome::Miss, CacheOutcome::Exact];
+
     /// The name used on the wire, in the database and in the client's `x-tollgate-cache` header.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Largest body, in bytes: what the router lets wait, the largest answer that it offers, and the lines between.
 pub const MAX_STORE_BATCH_BYTES: usize = 2 << 20;
 
-/// Longest line, in bytes: a key has 64 digits, a content type a few letters.
+/// Longest line, in bytes: a key has 73 letters at most, a content type a few.
 const MAX_LINE_BYTES: usize = 1_024;
 
 /// What precedes each answer.

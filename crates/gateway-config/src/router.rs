@@ -3,7 +3,7 @@
 use crate::document::{Document, Report};
 use crate::secret::Secrets;
 use crate::{Backend, Bounds, Consumers, LimitHeaders, Model, Pricing, Problems, Regions, Route, Strategy};
-use crate::{backends, bounds, consumers, limits, models, pricing, regions, routes, settings};
+use crate::{backends, bounds, consumers, limits, models, pricing, regions, routes, settings, usage};
 use std::sync::Arc;
 
 /// What the plain variables say (for the shortest start).
@@ -32,6 +32,8 @@ pub struct RouterConfig {
     pub counted_headers: Vec<String>,
     /// What the limiter's headers for clients are called: the router corrects the tokens consumed, once it knows them.
     pub limit_headers: LimitHeaders,
+    /// Whether records name end users.
+    pub user_ids: bool,
     /// Prices, where a model is served at the lowest cost; else empty, for money is not on the client's path.
     pub pricing: Pricing,
 }
@@ -112,6 +114,7 @@ pub(crate) fn read(document: &Document<'_>, secrets: &Secrets, report: &Report) 
     let bounds = bounds::read(&root);
     let counted_headers = limits::counted_headers(&root);
     let limit_headers = limits::limit_headers(&root);
+    let user_ids = usage::user_ids(&root);
     let pricing = Pricing::default();
     RouterConfig {
         backends: backends.valid,
@@ -122,6 +125,7 @@ pub(crate) fn read(document: &Document<'_>, secrets: &Secrets, report: &Report) 
         bounds,
         counted_headers,
         limit_headers,
+        user_ids,
         pricing,
     }
 }

@@ -48,6 +48,14 @@ impl Default for UsageConfig {
     }
 }
 
+/// `[logging] user_ids` alone, for the router: what it must not record, it does not send. Whether the section is right is said to
+/// the logger.
+pub(crate) fn user_ids(root: &Fields<'_, '_>) -> bool {
+    let unheard = Report::default();
+    let table = root.reporting_to(&unheard).table("logging", LOGGING_KEYS);
+    table.and_then(|table| table.flag("user_ids")).unwrap_or(UsageConfig::default().user_ids)
+}
+
 /// Reads `[pricing]` and `[logging]`.
 pub(crate) fn read(root: &Fields<'_, '_>) -> UsageConfig {
     let defaults = UsageConfig { pricing: pricing::read(root), ..UsageConfig::default() };

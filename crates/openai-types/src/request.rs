@@ -27,6 +27,8 @@ struct Fields<'a> {
     audio: Option<&'a RawValue>,
     #[serde(borrow)]
     n: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
@@ -51,6 +53,7 @@ pub struct ChatRequest {
     model_at: Range<usize>,
     stream_at: Option<Range<usize>>,
     stream_options: OptionsAt,
+    user_at: Option<Range<usize>>,
 }
 
 /// Where `include_usage` stands, or would.
@@ -110,12 +113,20 @@ impl ChatRequest {
             model_at: range_of(body, model_raw),
             stream_at: fields.stream.map(|raw| range_of(body, raw)),
             stream_options,
+            user_at: fields.user.map(|raw| range_of(body, raw)),
         })
     }
 
     /// The body that this was read from.
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// Whom the client says that it acts for, in its field `user`; empty where that is absent or no text.
+    pub fn user(&self) -> Cow<'_, str> {
+        let raw = self.user_at.clone().and_then(|at| self.body.get(at));
+        let raw = raw.and_then(|raw| serde_json::from_slice::<&RawValue>(raw).ok());
+        raw.and_then(text).unwrap_or_default()
     }
 
     /// The body for the upstream: the client's own bytes, but for the model name where the deployment has another
@@ -324,6 +335,23 @@ mod tests {
         }
         let speech = Bytes::from_static(br#"{"model":"m","messages":[1],"audio":{"voice":"x"}}"#);
         assert!(ChatRequest::parse(&speech).unwrap().wants_audio);
+    }
+
+    #[test]
+    fn the_end_user_is_read_as_it_is_written() {
+        for (field, user) in [
+            ("", ""),
+            (r#","user":"ann""#, "ann"),
+            (r#","user" : "\u00fcnal\n""#, "ünal\n"),
+            (r#","user":"" "#, ""),
+            (r#","user":null"#, ""),
+            (r#","user":7"#, ""),
+            (r#","user":{"id":"ann"}"#, ""),
+            (r#","safety_identifier":"ann""#, ""),
+        ] {
+            let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}]{field}}}"#);
+            assert_eq!(ChatRequest::parse(&Bytes::from(body)).unwrap().user(), user, "{field}");
+        }
     }
 
     #[test]

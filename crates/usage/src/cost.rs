@@ -8,13 +8,14 @@ use gateway_config::{Price, Pricing};
 
 /// Sets the cost of each record, replacing whatever cost it arrived with.
 ///
-/// The answer of a cache hit and a refusal cost 0. Anything else costs what its tokens cost, or `None` (unknown) when the
+/// The answer of a cache hit, a refusal and what took no tokens cost 0. Anything else costs what its tokens cost, or `None` (unknown) when the
 /// document gives no price for the deployment that answered, in its pool. Attempts that failed midway are added, each at the
 /// price of its own; if one of those is unknown, so is the whole.
 pub fn price_records(records: &mut [UsageRecord], pricing: &Pricing) {
     for record in records {
         let answer = match (record.cache, record.outcome) {
             (CacheOutcome::Exact, _) | (_, Outcome::Refused) => Some(0),
+            _ if took_nothing(record) => Some(0),
             (CacheOutcome::Bypass | CacheOutcome::Miss, _) => {
                 pricing.price(served(record), &record.deployment).map(|price| cost_nano_usd(price, record))
             }
@@ -31,6 +32,11 @@ pub fn price_records(records: &mut [UsageRecord], pricing: &Pricing) {
             Some(sum?.saturating_add(cost_nano_usd(price, &attempt)))
         });
     }
+}
+
+/// Whether the answer took no tokens of any kind: they cost nothing at any price, and so need none.
+fn took_nothing(record: &UsageRecord) -> bool {
+    (record.prompt_tokens, record.cached_tokens, record.completion_tokens) == (0, 0, 0)
 }
 
 /// The name whose price counts: that of the pool, because the one asked for may be an alias, or lead elsewhere by a route or a
@@ -137,6 +143,27 @@ mod tests {
             let mut records = [record(model, cache, outcome)];
             price_records(&mut records, &pricing);
             assert_eq!(records[0].cost_nano_usd, cost_nano_usd, "{model} {cache:?} {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn what_took_no_tokens_costs_nothing_also_without_a_price() {
+        let failed = |prompt_tokens, completion_tokens, retried_usage| UsageRecord {
+            model: "other".to_owned(),
+            outcome: Outcome::UpstreamFailed,
+            retried_usage,
+            ..tokens(prompt_tokens, 0, completion_tokens)
+        };
+        let retried = RetriedUsage { prompt_tokens: 1, ..RetriedUsage::default() };
+        for (record, cost_nano_usd) in [
+            (failed(0, 0, vec![]), Some(0)),
+            (failed(1, 0, vec![]), None),
+            (failed(0, 1, vec![]), None),
+            (failed(0, 0, vec![retried]), None),
+        ] {
+            let mut records = [record];
+            price_records(&mut records, &Pricing::default());
+            assert_eq!(records[0].cost_nano_usd, cost_nano_usd, "{:?}", records[0]);
         }
     }
 

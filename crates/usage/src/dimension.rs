@@ -23,13 +23,15 @@ pub enum Dimension {
     Route,
     /// The client's own end user.
     User,
+    /// What the cache said: `exact`, `miss` or `bypass`.
+    Cache,
     /// Each tag of the consumer: a request counts under every one, and under the empty name when there is none.
     Tag,
 }
 
 impl Dimension {
     /// Every dimension.
-    pub const ALL: [Dimension; 11] = [
+    pub const ALL: [Dimension; 12] = [
         Dimension::Team,
         Dimension::App,
         Dimension::Consumer,
@@ -40,6 +42,7 @@ impl Dimension {
         Dimension::Pool,
         Dimension::Route,
         Dimension::User,
+        Dimension::Cache,
         Dimension::Tag,
     ];
 
@@ -56,6 +59,7 @@ impl Dimension {
             Dimension::Pool => "pool",
             Dimension::Route => "route",
             Dimension::User => "user",
+            Dimension::Cache => "cache",
             Dimension::Tag => "tag",
         }
     }

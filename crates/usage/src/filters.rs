@@ -1,5 +1,7 @@
 //! Which records a page is about.
 
+use contracts::CacheOutcome;
+
 use crate::parameters::Parameters;
 use crate::sql::Value;
 
@@ -20,6 +22,10 @@ pub enum Field {
     Pool,
     /// How the pool was decided on.
     Route,
+    /// What the cache said.
+    Cache,
+    /// Whether it is a copy that a route made: `true` or `false`.
+    Mirror,
     /// A tag of the consumer, among others that it may have.
     Tag,
     /// A limit that only observes and would have refused.
@@ -28,7 +34,7 @@ pub enum Field {
 
 impl Field {
     /// Every field.
-    pub const ALL: [Field; 9] = [
+    pub const ALL: [Field; 11] = [
         Field::Team,
         Field::App,
         Field::Model,
@@ -36,6 +42,8 @@ impl Field {
         Field::User,
         Field::Pool,
         Field::Route,
+        Field::Cache,
+        Field::Mirror,
         Field::Tag,
         Field::Observed,
     ];
@@ -50,16 +58,32 @@ impl Field {
             Field::User => "user",
             Field::Pool => "pool",
             Field::Route => "route",
+            Field::Cache => "cache",
+            Field::Mirror => "mirror",
             Field::Tag => "tag",
             Field::Observed => "observed",
         }
     }
 
-    /// The SQL that is true of the records meant; with one `?` unless `value` is empty and the field is a list.
+    /// Its value, where only some mean anything; else whatever was given.
+    fn take(self, parameters: &mut Parameters) -> Option<String> {
+        let one_of = |parameters: &mut Parameters, allowed: &[&str]| {
+            let is_allowed = |value: &str| allowed.contains(&value).then(|| value.to_owned());
+            parameters.take_parsed(self.as_str(), &allowed.join(" or "), is_allowed)
+        };
+        match self {
+            Field::Cache => one_of(parameters, &CacheOutcome::ALL.map(CacheOutcome::as_str)),
+            Field::Mirror => one_of(parameters, &["true", "false"]),
+            _ => parameters.take(self.as_str()),
+        }
+    }
+
+    /// The SQL that is true of the records meant; with one `?` unless the value is in it.
     fn condition(self, value: &str) -> String {
         let column = match self {
             Field::Tag => "tags",
             Field::Observed => "observed",
+            Field::Mirror => return format!("mirror = {}", u8::from(value == "true")),
             text => return format!("{} = ?", text.as_str()),
         };
         if value.is_empty() {
@@ -78,10 +102,8 @@ pub struct Filters {
 
 impl Filters {
     pub(crate) fn take(parameters: &mut Parameters) -> Self {
-        let given = Field::ALL
-            .into_iter()
-            .filter_map(|field| Some((field, parameters.take(field.as_str())?)))
-            .collect();
+        let given =
+            Field::ALL.into_iter().filter_map(|field| Some((field, field.take(parameters)?))).collect();
         Filters { given }
     }
 

@@ -45,4 +45,4 @@ pub use retention::{INTERVAL_MS, Sweep, sweep};
 pub use row::insert_statements;
 pub use schema::{SCHEMA_VERSION, SchemaError, prepare};
 pub use sql::{RowError, Statement, Value};
-pub use view::{event_line, json_line};
+pub use view::{event_line, json_line, record_line};

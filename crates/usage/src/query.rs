@@ -70,13 +70,7 @@ impl UsageQuery {
     /// Everything that is wrong with the parameters, unknown ones included.
     pub fn parse(query: &str, accept: &str, today: Day) -> Result<Self, QueryError> {
         let mut parameters = Parameters::of(query);
-        let day_form = "a day as in 2026-11-30";
-        let from = parameters.take_parsed("from", day_form, Day::parse);
-        let to = parameters.take_parsed("to", day_form, Day::parse).unwrap_or(today);
-        let from = from.unwrap_or_else(|| to.minus_days(DEFAULT_DAYS_BACK));
-        if from > to {
-            parameters.refuse("from", format!("is {from}, after the last day, {to}"));
-        }
+        let (from, to) = take_days(&mut parameters, today);
         let group_by = parameters
             .take_parsed("group_by", &group_by_form(), parse_group_by)
             .unwrap_or_else(|| vec![Dimension::Team, Dimension::App, Dimension::Model, Dimension::Day]);
@@ -109,6 +103,7 @@ impl UsageQuery {
             "cache = 'exact'",
             "outcome IN ('upstream_error', 'upstream_failed')",
             "outcome = 'refused'",
+            "mirror",
             "estimated",
             "uncounted",
             "cost_nano_usd IS NULL",
@@ -116,8 +111,7 @@ impl UsageQuery {
             columns.push(format!("coalesce(sum({condition}), 0)"));
         }
 
-        let mut conditions = vec!["at_ms >= ?".to_owned(), "at_ms < ?".to_owned()];
-        let mut parameters = vec![Value::Integer(self.from.start_ms()), Value::Integer(self.to.end_ms())];
+        let (mut conditions, mut parameters) = within(self.from, self.to);
         self.filters.apply(&mut conditions, &mut parameters);
         parameters.push(Value::count(MAX_ROWS as u64 + 1));
 
@@ -136,6 +130,24 @@ impl UsageQuery {
             parameters,
         }
     }
+}
+
+/// The conditions that a record arrived on one of these days, and their parameters: what bounds how much of the table is read.
+pub(crate) fn within(from: Day, to: Day) -> (Vec<String>, Vec<Value>) {
+    let conditions = vec!["at_ms >= ?".to_owned(), "at_ms < ?".to_owned()];
+    (conditions, vec![Value::Integer(from.start_ms()), Value::Integer(to.end_ms())])
+}
+
+/// The first and the last day that a page is about; by default 30 days up to `today`, or up to `to`.
+pub(crate) fn take_days(parameters: &mut Parameters, today: Day) -> (Day, Day) {
+    let day_form = "a day as in 2026-11-30";
+    let from = parameters.take_parsed("from", day_form, Day::parse);
+    let to = parameters.take_parsed("to", day_form, Day::parse).unwrap_or(today);
+    let from = from.unwrap_or_else(|| to.minus_days(DEFAULT_DAYS_BACK));
+    if from > to {
+        parameters.refuse("from", format!("is {from}, after the last day, {to}"));
+    }
+    (from, to)
 }
 
 #[cfg(test)]
@@ -192,12 +204,12 @@ mod tests {
             (
                 "group_by=tenant",
                 "group_by: is \"tenant\"; must be empty, or a comma-separated list of team, app, consumer, model, \
-                 deployment, day, outcome, pool, route, user, tag, each at most once",
+                 deployment, day, outcome, pool, route, user, cache, tag, each at most once",
             ),
             ("team=a&team=a", "team: is given more than once"),
             (
                 "x=1",
-                "x: is unknown; known are from, to, group_by, format, team, app, model, consumer, user, pool, route, tag, observed",
+                "x: is unknown; known are from, to, group_by, format, team, app, model, consumer, user, pool, route, cache, mirror, tag, observed",
             ),
         ] {
             assert_eq!(parse(query).unwrap_err().to_string(), message, "{query}");
@@ -223,8 +235,21 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_of_few_values_takes_no_other() {
+        let error = parse("cache=hit&mirror=").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cache: is \"hit\"; must be bypass or miss or exact; mirror: is \"\"; must be true or false"
+        );
+        for value in ["exact", "miss", "bypass"] {
+            let given = vec![(Field::Cache, value.to_owned())];
+            assert_eq!(parse(&format!("cache={value}")).unwrap().filters, Filters { given });
+        }
+    }
+
+    #[test]
     fn a_value_from_the_request_never_becomes_sql() {
-        for field in Field::ALL {
+        for field in Field::ALL.into_iter().filter(|field| !matches!(field, Field::Cache | Field::Mirror)) {
             let query = parse(&format!("{}=%27%3B+DROP+TABLE+usage_records%3B--", field.as_str())).unwrap();
             let statement = query.statement();
             assert!(!statement.sql.contains("DROP"));

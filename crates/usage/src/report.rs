@@ -34,6 +34,8 @@ pub struct UsageRow {
     pub errors: u64,
     /// Requests that we refused.
     pub refused: u64,
+    /// Copies that routes made; the others are clients' own requests.
+    pub mirrored: u64,
     /// Requests some of whose tokens we counted because a provider did not.
     pub estimated: u64,
     /// Requests that no limit knows of, because its counters could not be reached.
@@ -89,7 +91,7 @@ impl<'a> UsageReport<'a> {
 }
 
 /// Names of the sums, in the order of [`UsageRow::measures`].
-const MEASURES: [&str; 15] = [
+const MEASURES: [&str; 16] = [
     "requests",
     "prompt_tokens",
     "completion_tokens",
@@ -102,6 +104,7 @@ const MEASURES: [&str; 15] = [
     "cache_hits",
     "errors",
     "refused",
+    "mirrored",
     "estimated",
     "uncounted",
     "unpriced",
@@ -142,6 +145,7 @@ impl UsageRow {
             cache_hits: cells.number("cache_hits")?,
             errors: cells.number("errors")?,
             refused: cells.number("refused")?,
+            mirrored: cells.number("mirrored")?,
             estimated: cells.number("estimated")?,
             uncounted: cells.number("uncounted")?,
             unpriced: cells.number("unpriced")?,
@@ -162,6 +166,7 @@ impl UsageRow {
             Measure::Whole(self.cache_hits),
             Measure::Whole(self.errors),
             Measure::Whole(self.refused),
+            Measure::Whole(self.mirrored),
             Measure::Whole(self.estimated),
             Measure::Whole(self.uncounted),
             Measure::Whole(self.unpriced),
@@ -237,7 +242,7 @@ mod tests {
 
     fn row(keys: &[&str], sums: i64) -> Vec<Value> {
         let keys = keys.iter().map(|key| Value::Text((*key).to_owned()));
-        keys.chain((0..21).map(|index| Value::Integer(sums + index))).collect()
+        keys.chain((0..22).map(|index| Value::Integer(sums + index))).collect()
     }
 
     #[test]
@@ -252,7 +257,7 @@ mod tests {
                 r#""completion_tokens":12884901892,"cached_tokens":21474836486,"reasoning_tokens":30064771080,"#,
                 r#""retried_prompt_tokens":38654705674,"retried_completion_tokens":47244640268,"#,
                 r#""cost_nano_usd":55834574862,"cost_usd":"55.834574862","cache_hits":15,"errors":16,"refused":17,"#,
-                r#""estimated":18,"uncounted":19,"unpriced":20}]}"#
+                r#""mirrored":18,"estimated":19,"uncounted":20,"unpriced":21}]}"#
             )
         );
     }
@@ -267,7 +272,7 @@ mod tests {
             lines.next().unwrap(),
             "team,model,requests,prompt_tokens,completion_tokens,cached_tokens,reasoning_tokens,\
              retried_prompt_tokens,retried_completion_tokens,cost_nano_usd,cost_usd,\
-             cache_hits,errors,refused,estimated,uncounted,unpriced"
+             cache_hits,errors,refused,mirrored,estimated,uncounted,unpriced"
         );
         assert!(
             lines.next().unwrap().starts_with(r#""R&D, ""core""",'=cmd|' /C calc'!A0,0,4294967298,"#),

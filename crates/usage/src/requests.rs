@@ -3,9 +3,10 @@
 use contracts::UsageRecord;
 use serde::Serialize;
 
+use crate::day::Day;
 use crate::filters::{Filters, known};
 use crate::parameters::{Parameters, QueryError};
-
+use crate::query::{take_days, within};
 use crate::row::{record_from, select_list};
 use crate::sql::{RowError, Statement, Value};
 use crate::view::RecordView;
@@ -14,11 +15,17 @@ use crate::view::RecordView;
 pub const MAX_LIMIT: u32 = 1_000;
 
 const DEFAULT_LIMIT: u32 = 100;
-const KNOWN: [&str; 1] = ["limit"];
+const KNOWN: [&str; 4] = ["from", "to", "request_id", "limit"];
 
 /// Which records the operator wants to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestsQuery {
+    /// First day, inclusive.
+    pub from: Day,
+    /// Last day, inclusive; not before `from`.
+    pub to: Day,
+    /// Of this request only: one record, and one for each copy of it; more where a client uses an id again.
+    pub request_id: Option<String>,
     /// How many at most: 1 to [`MAX_LIMIT`].
     pub limit: u32,
     /// Which ones.
@@ -26,32 +33,32 @@ pub struct RequestsQuery {
 }
 
 impl RequestsQuery {
-    /// Reads `query` (without `?`). Default: 100 records.
+    /// Reads `query` (without `?`). Defaults: the newest 100 of the last 30 days up to `today`, or up to `to`.
     ///
     /// # Errors
     /// Everything that is wrong with the parameters, unknown ones included.
-    pub fn parse(query: &str) -> Result<Self, QueryError> {
+    pub fn parse(query: &str, today: Day) -> Result<Self, QueryError> {
         let mut parameters = Parameters::of(query);
+        let (from, to) = take_days(&mut parameters, today);
+        let request_id = parameters.take("request_id");
         let limit = take_limit(&mut parameters);
         let filters = Filters::take(&mut parameters);
-        parameters.finish(RequestsQuery { limit, filters }, &known(&KNOWN))
+        parameters.finish(RequestsQuery { from, to, request_id, limit, filters }, &known(&KNOWN))
     }
 
     /// The statement whose rows [`RequestList::from_rows`] reads: the newest first; within one millisecond, by id.
     pub fn statement(&self) -> Statement {
-        let mut conditions: Vec<String> = Vec::new();
-        let mut parameters = Vec::new();
+        let (mut conditions, mut parameters) = within(self.from, self.to);
+        if let Some(request_id) = &self.request_id {
+            conditions.push("request_id = ?".to_owned());
+            parameters.push(Value::Text(request_id.clone()));
+        }
         self.filters.apply(&mut conditions, &mut parameters);
         parameters.push(Value::count(u64::from(self.limit)));
-        let filter = if conditions.is_empty() {
-            String::new()
-        } else {
-            format!(" WHERE {}", conditions.join(" AND "))
-        };
-        let columns = select_list();
+        let (columns, conditions) = (select_list(), conditions.join(" AND "));
         Statement {
             sql: format!(
-                "SELECT {columns} FROM usage_records{filter} \
+                "SELECT {columns} FROM usage_records WHERE {conditions} \
                  ORDER BY at_ms DESC, record_id DESC LIMIT ?"
             ),
             parameters,
@@ -100,14 +107,30 @@ impl RequestList {
 mod tests {
     use super::*;
 
+    fn parse(query: &str) -> Result<RequestsQuery, QueryError> {
+        RequestsQuery::parse(query, Day::parse("2026-11-30").unwrap())
+    }
+
+    #[test]
+    fn without_parameters_it_is_the_last_thirty_days() {
+        let query = parse("").unwrap();
+        assert_eq!(
+            (query.from.to_string(), query.to.to_string()),
+            ("2026-11-01".into(), "2026-11-30".into())
+        );
+        assert_eq!((query.request_id, query.limit, query.filters), (None, 100, Filters::default()));
+        assert_eq!(parse("request_id=a%2Fb").unwrap().request_id.as_deref(), Some("a/b"));
+        let error = parse("from=2026-12-01").unwrap_err();
+        assert_eq!(error.to_string(), "from: is 2026-12-01, after the last day, 2026-11-30");
+    }
+
     #[test]
     fn the_limit_is_a_number_from_1_to_1000() {
-        assert_eq!(RequestsQuery::parse("").unwrap().limit, 100);
         for limit in [1, 1000] {
-            assert_eq!(RequestsQuery::parse(&format!("limit={limit}")).unwrap().limit, limit);
+            assert_eq!(parse(&format!("limit={limit}")).unwrap().limit, limit);
         }
         for limit in ["0", "1001", "-1", "", "ten", "1e2", "99999999999999999999"] {
-            let error = RequestsQuery::parse(&format!("limit={limit}")).unwrap_err();
+            let error = parse(&format!("limit={limit}")).unwrap_err();
             assert_eq!(
                 error.to_string(),
                 format!(
@@ -120,8 +143,8 @@ mod tests {
 
     #[test]
     fn parameters_of_the_other_page_are_unknown_here() {
-        let error = RequestsQuery::parse("from=2026-11-01&format=csv").unwrap_err();
+        let error = parse("group_by=team&format=csv").unwrap_err();
         let named: Vec<_> = error.problems.iter().map(|p| p.parameter.as_str()).collect();
-        assert_eq!(named, ["from", "format"]);
+        assert_eq!(named, ["group_by", "format"]);
     }
 }

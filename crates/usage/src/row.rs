@@ -12,7 +12,7 @@ use crate::day::Day;
 use crate::sql::{Cells, MAX_PARAMETERS, RowError, Statement, Value, wrong};
 
 /// The columns of a record, in the order in which they are written and read. `day` comes on top: it follows from `at_ms`.
-const COLUMNS: [&str; 31] = [
+const COLUMNS: [&str; 32] = [
     "record_id",
     "request_id",
     "at_ms",
@@ -44,6 +44,7 @@ const COLUMNS: [&str; 31] = [
     "retried_prompt_tokens",
     "retried_completion_tokens",
     "uncounted",
+    "mirror",
 ];
 
 const MAX_ROWS_PER_INSERT: usize = MAX_PARAMETERS / (COLUMNS.len() + 1);
@@ -53,7 +54,7 @@ const _: () = assert!(contracts::limiter::MAX_BATCH <= MAX_ROWS_PER_INSERT);
 
 /// Writes records; one that is already there is left as it is.
 ///
-/// One statement for up to 1,023 records, so for any batch that [`crate::parse_batch`] accepts; none for no records.
+/// One statement for up to 992 records, so for any batch that [`crate::parse_batch`] accepts; none for no records.
 pub fn insert_statements(records: &[UsageRecord]) -> Vec<Statement> {
     let row = format!("({}?)", "?,".repeat(COLUMNS.len()));
     records
@@ -117,6 +118,7 @@ fn values(record: &UsageRecord) -> [Value; COLUMNS.len() + 1] {
         retried(|attempt| attempt.prompt_tokens),
         retried(|attempt| attempt.completion_tokens),
         Value::flag(record.uncounted),
+        Value::flag(record.mirror),
         Value::Text(day),
     ]
 }
@@ -154,11 +156,13 @@ pub(crate) fn record_from(row: Vec<Value>) -> Result<UsageRecord, RowError> {
         observed: list(&mut cells, "observed")?,
         retried_usage: list(&mut cells, "retried_usage")?,
         uncounted: false,
+        mirror: false,
     };
     // The sums of a list that was just read.
     cells.number::<u64>("retried_prompt_tokens")?;
     cells.number::<u64>("retried_completion_tokens")?;
     record.uncounted = cells.number::<u8>("uncounted")? != 0;
+    record.mirror = cells.number::<u8>("mirror")? != 0;
     Ok(record)
 }
 
@@ -176,8 +180,7 @@ fn outcome(text: &str) -> Result<Outcome, RowError> {
 }
 
 fn cache(text: &str) -> Result<CacheOutcome, RowError> {
-    use CacheOutcome::{Bypass, Exact, Miss};
-    [Bypass, Miss, Exact]
+    CacheOutcome::ALL
         .into_iter()
         .find(|cache| cache.as_str() == text)
         .ok_or_else(|| wrong("cache", "the name of a cache outcome", Some(&Value::Text(text.to_owned()))))
@@ -197,7 +200,7 @@ mod tests {
                 statement.parameters.len()
             })
             .collect();
-        assert_eq!(sizes, [MAX_ROWS_PER_INSERT * 32, MAX_ROWS_PER_INSERT * 32, 32]);
+        assert_eq!(sizes, [MAX_ROWS_PER_INSERT * 33, MAX_ROWS_PER_INSERT * 33, 33]);
         assert!(sizes.iter().all(|size| *size <= MAX_PARAMETERS));
         assert_eq!(insert_statements(&[]), []);
     }

@@ -13,7 +13,7 @@ use crate::sql::{Statement, Value};
 /// Version of the schema below, kept in the table `usage_schema`.
 ///
 /// A table rather than `PRAGMA user_version`, which a remote libSQL may refuse.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 
 /// As version 1 had it.
 const CREATE_RECORDS: &str = "\
@@ -49,8 +49,8 @@ const COUNT: &str = "INTEGER NOT NULL DEFAULT 0";
 /// A JSON array.
 const LIST: &str = "TEXT NOT NULL DEFAULT '[]'";
 
-/// Columns of `usage_records` that versions 2 and 3 added, the last one alone.
-const ADDED: [(&str, &str); 9] = [
+/// Columns of `usage_records` that versions 2, 3 and 4 added; 3 and 4 one each, the last two.
+const ADDED: [(&str, &str); 10] = [
     ("tags", LIST),
     ("user", TEXT),
     ("pool", TEXT),
@@ -60,6 +60,7 @@ const ADDED: [(&str, &str); 9] = [
     ("retried_prompt_tokens", COUNT),
     ("retried_completion_tokens", COUNT),
     ("uncounted", COUNT),
+    ("mirror", COUNT),
 ];
 
 /// Why a database cannot be used.

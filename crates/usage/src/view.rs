@@ -8,9 +8,6 @@ use crate::day::rfc3339;
 /// The record's own fields, after the instant in a form that people and log collectors read.
 #[derive(Serialize)]
 pub(crate) struct RecordView<'a> {
-    /// Tells these lines from others in the same stream; absent where nothing else can stand.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    event: Option<&'static str>,
     at: Option<String>,
     #[serde(flatten)]
     record: &'a UsageRecord,
@@ -18,7 +15,7 @@ pub(crate) struct RecordView<'a> {
 
 impl<'a> RecordView<'a> {
     pub(crate) fn new(record: &'a UsageRecord) -> Self {
-        RecordView { event: None, at: rfc3339(record.at_ms), record }
+        RecordView { at: rfc3339(record.at_ms), record }
     }
 }
 
@@ -40,17 +37,22 @@ impl<'a> EventView<'a> {
 
 /// The record as one line of JSON with its line feed: `{"event":"usage_record","at":"2026-11-30T…Z",…}`.
 pub fn json_line(record: &UsageRecord) -> String {
-    line(&RecordView { event: Some("usage_record"), ..RecordView::new(record) })
+    // Strings, numbers and booleans: serialising cannot fail.
+    record_line(record.at_ms, &serde_json::to_string(record).unwrap_or_default())
+}
+
+/// The same line of a record that is JSON already; `at_ms` is its own.
+pub fn record_line(at_ms: u64, record: &str) -> String {
+    let at = rfc3339(at_ms).map_or("null".to_owned(), |at| format!("\"{at}\""));
+    let fields = record.strip_prefix('{').map_or("}".to_owned(), |fields| format!(",{fields}"));
+    format!("{{\"event\":\"usage_record\",\"at\":{at}{fields}\n")
 }
 
 /// The event as one line of JSON with its line feed: `{"event":"alert","at":"2026-11-30T…Z",…}`, or `"audit"`.
 pub fn event_line(event: &Event) -> String {
-    line(&EventView { marker: Some(event.kind()), ..EventView::new(event) })
-}
-
-fn line(view: &impl Serialize) -> String {
+    let view = EventView { marker: Some(event.kind()), ..EventView::new(event) };
     // Strings, numbers and booleans: serialising cannot fail; an empty object would still be a line of JSON.
-    let mut line = serde_json::to_string(view).unwrap_or_else(|_| "{}".to_owned());
+    let mut line = serde_json::to_string(&view).unwrap_or_else(|_| "{}".to_owned());
     line.push('\n');
     line
 }

@@ -353,6 +353,8 @@ fn the_cache_and_the_logger_see_their_sections() {
     let usage = UsageConfig::parse(FULL).unwrap();
     assert!(!usage.stdout);
     assert_eq!((usage.user_ids, usage.retain_days), (false, 90));
+    assert!(!router(FULL).user_ids, "the router sends none");
+    assert!(router(&FULL.replace("user_ids = false", "user_ids = true")).user_ids && router("").user_ids);
     let price = usage.pricing.price("gpt-4o", "openai/gpt-4o").unwrap();
     assert_eq!(price.prompt_nano_usd_per_million, 2_500_000_000);
     assert_eq!(price.cached_nano_usd_per_million, 1_250_000_000);

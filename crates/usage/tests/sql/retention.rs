@@ -24,7 +24,8 @@ fn sweep(database: &Database, retain_days: u32, now_ms: u64) -> Option<Sweep> {
 }
 
 fn records(database: &Database) -> Vec<u64> {
-    let rows = database.run(&RequestsQuery::parse("limit=1000").unwrap().statement());
+    let rows = database
+        .run(&RequestsQuery::parse("from=1970-01-01&limit=1000", usage::Day::LAST).unwrap().statement());
     RequestList::from_rows(rows).unwrap().records.into_iter().map(|record| record.at_ms).collect()
 }
 

@@ -12,6 +12,7 @@ use crate::database::Database;
 
 const VERSION_1: &str = include_str!("schema-1.sql");
 const VERSION_2: &str = include_str!("schema-2.sql");
+const VERSION_3: &str = include_str!("schema-3.sql");
 
 fn old_records() -> [UsageRecord; 2] {
     let first = UsageRecord {
@@ -53,7 +54,7 @@ fn old_records() -> [UsageRecord; 2] {
 }
 
 fn newest(database: &Database) -> Vec<UsageRecord> {
-    let query = RequestsQuery::parse("").unwrap();
+    let query = RequestsQuery::parse("from=1970-01-01", usage::Day::LAST).unwrap();
     RequestList::from_rows(database.run(&query.statement())).unwrap().records
 }
 
@@ -134,6 +135,31 @@ fn a_database_of_version_2_is_brought_up_to_date_and_keeps_its_records() {
 }
 
 #[test]
+fn a_database_of_version_3_is_brought_up_to_date_and_keeps_its_records() {
+    let database = Database::empty();
+    database.script(&format!("{VERSION_1}{VERSION_2}{VERSION_3}"));
+    let before = version(&database);
+    database.prepare().unwrap();
+    assert_eq!((before, version(&database)), (vec![vec![Value::Integer(3)]], vec![vec![Value::Integer(4)]]));
+    let copy =
+        UsageRecord { record_id: "new".to_owned(), at_ms: 3_000, mirror: true, ..UsageRecord::default() };
+    database.insert(std::slice::from_ref(&copy));
+    let records = newest(&database);
+    let kept: Vec<_> =
+        records.iter().map(|record| (&*record.record_id, record.uncounted, record.mirror)).collect();
+    assert_eq!(
+        kept,
+        [
+            ("new", false, true),
+            ("old-4", true, false),
+            ("old-3", false, false),
+            ("old-2", false, false),
+            ("old-1", false, false)
+        ]
+    );
+}
+
+#[test]
 fn a_database_that_is_up_to_date_is_asked_once() {
     let database = Database::new();
     let asked = RefCell::new(Vec::new());
@@ -148,7 +174,8 @@ fn a_database_that_is_up_to_date_is_asked_once() {
 /// Two instances of a new build meet an old database: the second does each step just before the first.
 #[test]
 fn two_instances_may_bring_it_up_to_date_at_once() {
-    for script in ["", VERSION_1, &format!("{VERSION_1}{VERSION_2}")] {
+    let version_2 = format!("{VERSION_1}{VERSION_2}");
+    for script in ["", VERSION_1, &version_2, &format!("{version_2}{VERSION_3}")] {
         let database = Database::empty();
         database.script(script);
         let (mut steps, mut overtaken) = (0, 0);
@@ -176,7 +203,7 @@ fn two_instances_may_bring_it_up_to_date_at_once() {
 #[test]
 fn a_database_of_a_later_build_is_left_alone() {
     let database = Database::empty();
-    database.script(&VERSION_1.replace("VALUES (1, 1)", "VALUES (1, 4)"));
-    assert_eq!(database.prepare(), Err(SchemaError::UnknownVersion(Some(Value::Integer(4)))));
-    assert_eq!(version(&database), [[Value::Integer(4)]]);
+    database.script(&VERSION_1.replace("VALUES (1, 1)", "VALUES (1, 5)"));
+    assert_eq!(database.prepare(), Err(SchemaError::UnknownVersion(Some(Value::Integer(5)))));
+    assert_eq!(version(&database), [[Value::Integer(5)]]);
 }

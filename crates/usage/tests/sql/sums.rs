@@ -42,7 +42,7 @@ prop_compose! {
             Outcome::UpstreamFailed, Outcome::ClientGone]),
         cache in select(vec![CacheOutcome::Bypass, CacheOutcome::Miss, CacheOutcome::Exact]),
         counts in prop::array::uniform4(count()),
-        [estimated, uncounted] in prop::array::uniform2(any::<bool>()),
+        [estimated, uncounted, mirror] in prop::array::uniform3(any::<bool>()),
         cost_nano_usd in prop::option::of(count()),
     ) -> UsageRecord {
         let [consumer, team, app, model, deployment, user, pool, route] = names;
@@ -52,7 +52,7 @@ prop_compose! {
             RetriedUsage { prompt_tokens, completion_tokens, ..RetriedUsage::default() }).collect();
         let [prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens] = counts;
         UsageRecord { at_ms, consumer, team, app, model, deployment, outcome, cache, prompt_tokens, completion_tokens,
-            cached_tokens, reasoning_tokens, estimated, uncounted, cost_nano_usd, user, pool, route, tags, observed, retried_usage,
+            cached_tokens, reasoning_tokens, estimated, uncounted, mirror, cost_nano_usd, user, pool, route, tags, observed, retried_usage,
             ..UsageRecord::default() }
     }
 }
@@ -75,11 +75,17 @@ fn day() -> impl Strategy<Value = Day> {
 prop_compose! {
     fn query()(
         days in (day(), day()),
-        group_by in subsequence(Dimension::ALL.to_vec(), 0..=11).prop_shuffle(),
-        filtered in prop::array::uniform9(prop::option::weighted(0.1, name())),
+        group_by in subsequence(Dimension::ALL.to_vec(), 0..=12).prop_shuffle(),
+        filtered in prop::array::uniform11(prop::option::weighted(0.1, name())),
     ) -> UsageQuery {
         let (from, to) = (days.0.min(days.1), days.0.max(days.1));
-        let given = Field::ALL.into_iter().zip(filtered).filter_map(|(field, value)| Some((field, value?))).collect();
+        // Where few values mean anything, one of those by how long the name is.
+        let of = |field, name: String| match field {
+            Field::Cache => CacheOutcome::ALL[name.len() % 3].as_str().to_owned(),
+            Field::Mirror => name.is_empty().to_string(),
+            _ => name,
+        };
+        let given = Field::ALL.into_iter().zip(filtered).filter_map(|(field, value)| Some((field, of(field, value?)))).collect();
         UsageQuery { from, to, group_by, filters: Filters { given }, format: Format::Json }
     }
 }
@@ -100,6 +106,7 @@ fn keys(record: &UsageRecord, dimension: Dimension) -> Vec<String> {
         Dimension::Pool => &record.pool,
         Dimension::Route => &record.route,
         Dimension::User => &record.user,
+        Dimension::Cache => record.cache.as_str(),
         Dimension::Day => &Day::of_ms(record.at_ms).unwrap().to_string(),
         Dimension::Outcome => record.outcome.as_str(),
         Dimension::Tag if record.tags.is_empty() => "",
@@ -132,6 +139,8 @@ fn matches(query: &UsageQuery, record: &UsageRecord) -> bool {
         Field::User => record.user == *value,
         Field::Pool => record.pool == *value,
         Field::Route => record.route == *value,
+        Field::Cache => record.cache.as_str() == value,
+        Field::Mirror => record.mirror.to_string() == *value,
         Field::Tag => has(&record.tags, value),
         Field::Observed => has(&record.observed, value),
     };
@@ -175,6 +184,7 @@ fn row(keys: Vec<String>, group: &[&UsageRecord]) -> UsageRow {
         cache_hits: count(|r| r.cache == CacheOutcome::Exact),
         errors: count(|r| matches!(r.outcome, Outcome::UpstreamError | Outcome::UpstreamFailed)),
         refused: count(|r| r.outcome == Outcome::Refused),
+        mirrored: count(|r| r.mirror),
         estimated: count(|r| r.estimated),
         uncounted: count(|r| r.uncounted),
         unpriced: count(|r| r.cost_nano_usd.is_none()),

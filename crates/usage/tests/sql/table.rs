@@ -35,6 +35,7 @@ fn record(record_id: &str, at_ms: u64) -> UsageRecord {
         route: "rule eu-only -> gpt-4o".to_owned(),
         observed: vec!["per-team".to_owned()],
         uncounted: true,
+        mirror: true,
         retried_usage: vec![RetriedUsage {
             pool: "gpt-4o".to_owned(),
             deployment: "azure/gpt-4o".to_owned(),
@@ -47,7 +48,7 @@ fn record(record_id: &str, at_ms: u64) -> UsageRecord {
 }
 
 fn newest(database: &Database, query: &str) -> Vec<UsageRecord> {
-    let query = RequestsQuery::parse(query).unwrap();
+    let query = RequestsQuery::parse(&format!("from=1970-01-01&{query}"), Day::LAST).unwrap();
     RequestList::from_rows(database.run(&query.statement())).unwrap().records
 }
 
@@ -104,6 +105,12 @@ fn the_newest_records_come_first_and_filters_apply() {
         ("tag=beta&limit=1", "4"),
         ("observed=per-team&limit=1", "4"),
         ("tag=it%27s+%22odd%22+%E2%80%94+%C3%A9&limit=1", "4"),
+        ("cache=miss&limit=1", "4"),
+        ("cache=bypass", "5"),
+        ("mirror=true&limit=1", "4"),
+        ("mirror=false", "5"),
+        ("request_id=chosen-by-the-client&limit=1", "4"),
+        ("request_id=chosen", ""),
         ("tag=bet", ""),
         ("observed=beta", ""),
     ] {
@@ -113,6 +120,21 @@ fn the_newest_records_come_first_and_filters_apply() {
         assert_eq!(ids(&newest(&database, &format!("{list}="))), ["5"], "{list}");
     }
     assert_eq!(ids(&newest(&database, "team=x&consumer=ci&app=indexer&model=gpt-4o&limit=1")), ["3"]);
+}
+
+#[test]
+fn only_the_days_asked_for_are_listed() {
+    let database = Database::new();
+    let day_ms = 86_400_000;
+    database.insert(&[
+        record("1", day_ms - 1),
+        record("2", day_ms),
+        record("3", 2 * day_ms - 1),
+        record("4", 2 * day_ms),
+    ]);
+    let query = RequestsQuery::parse("from=1970-01-02&to=1970-01-02", Day::LAST).unwrap();
+    let listed = RequestList::from_rows(database.run(&query.statement())).unwrap().records;
+    assert_eq!(ids(&listed), ["3", "2"]);
 }
 
 #[test]
@@ -144,16 +166,19 @@ fn more_groups_than_an_answer_may_have_are_cut_off() {
 fn no_page_scans_the_whole_table_or_sorts_it() {
     let database = Database::new();
     let usage = |query| UsageQuery::parse(query, "", Day::LAST).unwrap().statement();
-    let requests = |query| RequestsQuery::parse(query).unwrap().statement();
+    let requests = |query| RequestsQuery::parse(query, Day::LAST).unwrap().statement();
+    let (by_time, by_team) = (
+        "SEARCH usage_records USING PRIMARY KEY (at_ms>? AND at_ms<?)",
+        "SEARCH usage_records USING INDEX usage_records_by_team (team=? AND at_ms>? AND at_ms<?)",
+    );
     for (statement, plan) in [
-        (usage(""), "SEARCH usage_records USING PRIMARY KEY (at_ms>? AND at_ms<?)"),
-        (
-            usage("team=x"),
-            "SEARCH usage_records USING INDEX usage_records_by_team (team=? AND at_ms>? AND at_ms<?)",
-        ),
-        (usage("model=x"), "SEARCH usage_records USING PRIMARY KEY (at_ms>? AND at_ms<?)"),
-        (requests(""), "SCAN usage_records"), // in key order, backwards, until the limit
-        (requests("team=x"), "SEARCH usage_records USING INDEX usage_records_by_team (team=?)"),
+        (usage(""), by_time),
+        (usage("team=x"), by_team),
+        (usage("model=x&cache=miss"), by_time),
+        (requests(""), by_time), // backwards, until the limit
+        (requests("model=x&mirror=false"), by_time),
+        (requests("request_id=x"), by_time),
+        (requests("team=x"), by_team),
     ] {
         let explained = database
             .run(&Statement { sql: format!("EXPLAIN QUERY PLAN {}", statement.sql), ..statement.clone() });
