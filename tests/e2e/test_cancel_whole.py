@@ -189,6 +189,15 @@ def test_the_head_comes_with_the_first_token_and_the_cache_gets_the_answer(gatew
     assert hit.content == answer
 
 
+def test_what_is_left_of_limits_goes_out_with_that_head(gateway, unique):
+    response = gateway.chat("paced", unique, max_tokens=300)
+    limit, left = (int(response.headers[f"x-ratelimit-{what}-tokens"]) for what in ("limit", "remaining"))
+    # It was not known yet what the answer would take.
+    assert limit == 1_000_000_000 and 300 < int(response.headers["x-ratelimit-consumed-tokens"]) < 400
+    assert left < limit - 300 and response.headers["x-ratelimit-reset-tokens"]
+    assert response.json()["usage"]["completion_tokens"] == 12 and len(gateway.received(unique)) == 1
+
+
 @pytest.mark.parametrize(("model", "status"), [("broken-before", 500), ("refused", 400)])
 def test_a_failure_before_the_first_token_has_its_own_status(gateway, unique, model, status):
     response = gateway.chat(model, unique)

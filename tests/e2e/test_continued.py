@@ -249,8 +249,9 @@ def test_another_answer_than_the_one_begun_is_not_sewn_on(gateway, unique):
 def test_an_answer_that_nobody_goes_on_with_ends_with_an_error(gateway, unique, model):
     answer = streamed(gateway, model, unique)
     assert answer.error["code"] == "upstream_failed" and not answer.is_whole
+    assert answer.lines[-1][0] < 0.5, "at once: nobody is waited for"
+    assert asked(gateway, unique) == ["mock-a+tokens=20+cut=5"], "and asked once"
     assert answer.text == told(gateway, "mock+tokens=20", unique)[:20]
-    assert asked(gateway, unique)[:-1] == ["mock-a+tokens=20+cut=5"], "and asked once"
     assert gateway.record_of(answer.response)["outcome"] == "upstream_failed"
 
 
