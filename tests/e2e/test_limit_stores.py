@@ -77,7 +77,7 @@ def test_three_replicas_never_give_a_token_too_many_and_leave_no_room_unused(rep
         size = SIZES[i % len(SIZES)]
         body = {
             "model": f"mock+slow=100ms+tokens={size}",
-            "messages": [{"role": "user", "content": f"{store} {i}"}],
+            "messages": [{"role": "user", "content": f"{store} any size {i}"}],
             "max_tokens": size,
             "user": f"user-{i % 7}",
         }
@@ -91,6 +91,7 @@ def test_three_replicas_never_give_a_token_too_many_and_leave_no_room_unused(rep
     assert statuses == {200, 429}, statuses
     used = sum(answer.json()["usage"]["total_tokens"] for _, answer in answers if answer.status_code == 200)
     assert used <= LIMIT, "tokens admitted beyond the limit"
+    assert reached(gateways[0], f"{store} any size") == sum(answer.status_code == 200 for _, answer in answers)
 
     def stands():
         answer = gateways[0].admin.get("/admin/limits/everybody")
@@ -108,6 +109,11 @@ def test_three_replicas_never_give_a_token_too_many_and_leave_no_room_unused(rep
     assert len(alerts) == 1, "once for all replicas"
 
 
+def reached(gateway, text):
+    """How many requests with this text came to the provider."""
+    return len(gateway.received(text))
+
+
 USERS, EACH, ASKS, SIZE = 7, 3, 42, 800
 
 
@@ -120,7 +126,7 @@ def test_a_last_rule_that_refuses_leaves_no_trace_in_those_before_it(replicas, s
     def ask(i):
         body = {
             "model": f"mock+slow=100ms+tokens={SIZE}",
-            "messages": [{"role": "user", "content": f"{store} {i}"}],
+            "messages": [{"role": "user", "content": f"{store} one size {i}"}],
             "max_tokens": SIZE,
             "user": f"user-{i % USERS}",
         }
@@ -133,7 +139,7 @@ def test_a_last_rule_that_refuses_leaves_no_trace_in_those_before_it(replicas, s
     refusing = {answer.json()["error"]["message"].split('"')[1] for _, answer in answers if answer.status_code == 429}
     assert refusing == {"each-user"}, "what was held for a moment refuses nobody"
     admitted = [sum(u == user and a.status_code == 200 for u, a in answers) for user in range(USERS)]
-    assert admitted == [EACH] * USERS
+    assert admitted == [EACH] * USERS and reached(gateways[0], f"{store} one size") == USERS * EACH
 
     def stands(counter):
         return gateways[0].admin.get(f"/admin/limits/{counter}").json()["amounts"][0]["used"]
