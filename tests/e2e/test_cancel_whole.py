@@ -9,6 +9,7 @@ import openai
 import pytest
 from support.clients import until
 from support.gateway import KEY, Gateway
+from support.limits import used
 from support.pools import asked, beginning, document, estimated, route_of
 
 POOLS = """
@@ -109,12 +110,8 @@ def ended(gateway, text):
     return until("the upstream has ended", lambda: [e for e in gateway.received(text) if e["ended"]])[0]
 
 
-def used(gateway):
-    return gateway.admin.get("/admin/limits/everything").json()["amounts"][0]["used"]
-
-
 def test_a_client_that_leaves_stops_the_provider_within_a_second_and_pays_for_what_was_said(gateway, unique):
-    before = used(gateway)
+    before = used(gateway, "everything")
     came, left_ms = leave_after(gateway, "slow", unique, 1)
     assert came.startswith(b"HTTP/1.1 200") and came.endswith(b"\r\n\r\n"), "the head, and nothing of the answer"
     entry = ended(gateway, unique)
@@ -124,7 +121,7 @@ def test_a_client_that_leaves_stops_the_provider_within_a_second_and_pays_for_wh
     assert record["estimated"] and 10 < record["completion_tokens"] < 60 and record["prompt_tokens"] > 0
     assert record["route"].startswith("model=slow;deployment=a/") and not record["stream"]
     tokens = record["prompt_tokens"] + record["completion_tokens"]
-    until("that is settled", lambda: used(gateway) == before + tokens)
+    until("that is settled", lambda: used(gateway, "everything") == before + tokens)
 
 
 def test_a_client_that_leaves_before_the_first_token_is_seen_at_it(gateway, unique):

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from support.clients import until
 from support.gateway import KEY
+from support.limits import used
 from support.pools import asked, document, estimated, streamed
 
 POOLS = """
@@ -135,12 +136,6 @@ def priced(prices):
 @pytest.fixture
 def gateway(new_gateway, mock):
     return new_gateway(document=document(mock, POOLS + LIMITS + priced(PRICES)))
-
-
-def used(gateway, counter):
-    answer = gateway.admin.get(f"/admin/limits/{counter}")
-    assert answer.status_code == 200, answer.text
-    return answer.json()["amounts"][0]["used"]
 
 
 def settled(gateway, responses):

@@ -2,29 +2,7 @@
 
 import time
 
-from support.gateway import KEY, digest
-
-
-def document(mock, limits):
-    return f"""
-[[backends]]
-id = "mock"
-base_url = "{mock.url}/v1"
-api_key = {{ secret = "mock" }}
-[[models]]
-name = "*"
-[[models.deployments]]
-backend = "mock"
-[[models]]
-name = "fast"
-[[models.deployments]]
-backend = "mock"
-model = "gpt-4o"
-[[consumers]]
-id = "tester"
-keys_sha256 = ["{digest(KEY)}"]
-{limits}
-"""
+from support.limits import document
 
 
 def test_headers_have_the_documents_names_on_every_answer(new_gateway, mock):
@@ -95,7 +73,15 @@ tokens_per_minute = 1_000_000
 
 
 def test_a_public_name_is_counted_by_its_upstream_models_tokenizer(new_gateway, mock):
-    limits = '[[limits]]\nname = "all"\ncounter_key = []\ntokens_per_minute = 1_000_000\n'
+    limits = """
+[[models]]
+name = "fast"
+deployments = [{ backend = "mock", model = "gpt-4o" }]
+[[limits]]
+name = "all"
+counter_key = []
+tokens_per_minute = 1_000_000
+"""
     gateway = new_gateway(document=document(mock, limits))
     text = "Ünïcödé wörds and 1234567890. " * 20
     charged = [

@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 from support import load, servers
 from support.clients import until
-from support.gateway import KEY, OTHER_KEY, SMALL_KEY, digest
+from support.gateway import KEY, OTHER_KEY, SMALL_KEY
+from support.limits import document, used
 
 
 def test_headers_tell_what_is_left(new_gateway, minute_ahead):
@@ -75,38 +76,25 @@ def test_a_failed_call_and_a_cache_hit_cost_nothing(new_gateway, minute_ahead):
 def test_a_reservation_in_a_store_that_hangs_leaves_nothing_charged(new_gateway, mock, tmp_path):
     redis = servers.start_redis(tmp_path)
     limits = """
-[[backends]]
-id = "mock"
-base_url = "{}/v1"
-[[models]]
-name = "*"
-deployments = [{{ backend = "mock" }}]
-[[consumers]]
-id = "tester"
-keys_sha256 = ["{}"]
 [[limits]]
 name = "yearly"
 counter_key = []
 token_quota = 1_000
 period = "year"
-""".format(mock.url, digest(KEY))
+"""
     config = f'[key_value_store.default]\ntype = "redis"\nurl = "{redis.url}"\n'
     try:
-        gateway = new_gateway(document=limits, runtime_config=config)
+        gateway = new_gateway(document=document(mock, limits), runtime_config=config)
         first = gateway.chat(text="first")
-        used = gateway.record_of(first)["prompt_tokens"] + gateway.record_of(first)["completion_tokens"]
-
-        def counted():
-            return gateway.admin.get("/admin/limits/yearly").json()["amounts"][0]["used"]
-
-        until("the first is settled", lambda: counted() == used)
+        taken = first.json()["usage"]["total_tokens"]
+        until("the first is settled", lambda: used(gateway, "yearly") == taken)
         redis.process.send_signal(signal.SIGSTOP)
         try:
             late = gateway.chat(text="late", max_tokens=500)
         finally:
             redis.process.send_signal(signal.SIGCONT)
         assert (late.status_code, late.json()["error"]["code"]) == (503, "limiter_unavailable")
-        until("it is given back", lambda: counted() == used)
+        until("it is given back", lambda: used(gateway, "yearly") == taken)
         assert gateway.chat(text="next", max_tokens=500).status_code == 200
     finally:
         redis.stop()

@@ -6,7 +6,7 @@ import time
 import pytest
 from support import backends
 from support.clients import until
-from support.gateway import Gateway
+from support.limits import used
 from support.pools import document
 
 COMPLETION = json.loads(backends.COMPLETION)
@@ -138,8 +138,7 @@ completion_usd_per_million = 2
     assert (record["outcome"], record["attempts"], record["estimated"]) == ("completed", 1, False)
     assert record["cost_nano_usd"] == 1_000 * prompt_tokens + 2_000 * completion_tokens
     # Settled with the record; the reservation was of more.
-    used = lambda: gateway.admin.get("/admin/limits/everything").json()["amounts"][0]["used"]  # noqa: E731
-    until("that is what the counter says", lambda: used() == prompt_tokens + completion_tokens)
+    until("that is what the counter says", lambda: used(gateway, "everything") == prompt_tokens + completion_tokens)
     assert len(backend.asked) == 1
     backend.stop()
 
