@@ -5,12 +5,14 @@ import pathlib
 import subprocess
 import sys
 
+import gguf
 import mistral_common
 import numpy
 import sentencepiece
 import tiktoken
 import tokenizers
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
+from sentencepiece import sentencepiece_model_pb2
 
 work = pathlib.Path(sys.argv[1])
 corpus = pathlib.Path("tests/corpus")
@@ -52,6 +54,28 @@ count("mistral-v3", v3.encode)
 for name, package in (("gemma", "gemma"), ("qwen-2.5", "qwen2_5")):
     tokenizer = tokenizers.Tokenizer.from_file(str(work / f"node_modules/@lenml/tokenizer-{package}/models/tokenizer.json"))
     count(name, lambda text: tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def phi_3():
+    """Phi 3's tokenizer, made of its vocabulary without what stands behind the first 32,000: special tokens."""
+    fields = gguf.GGUFReader(work / "ggml-vocab-phi-3.gguf").fields
+    columns = [fields[f"tokenizer.ggml.{name}"].contents()[:32_000] for name in ("tokens", "scores", "token_type")]
+    model = sentencepiece_model_pb2.ModelProto()
+    model.trainer_spec.model_type = model.trainer_spec.BPE
+    model.trainer_spec.byte_fallback = True
+    model.normalizer_spec.name = "identity"
+    # As Llama 2's is asked above: no space before the text.
+    model.normalizer_spec.add_dummy_prefix = False
+    model.normalizer_spec.remove_extra_whitespaces = False
+    for piece, score, kind in zip(*columns):
+        # The file has the unknown token for a control token, of which sentencepiece wants to know.
+        model.pieces.add(piece=piece, score=score, type=model.SentencePiece.UNKNOWN if piece == "<unk>" else kind)
+    return sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
+
+
+# It is Llama 2's, and so none more for the means below.
+count("phi-3", phi_3().encode)
+assert counts.pop("phi-3") == counts["llama-2"], "Phi 3 has another vocabulary than Llama 2"
 
 counts["utf8_bytes"] = {name: len(text.encode()) for name, text in texts.items()}
 (corpus / "counts.json").write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n")

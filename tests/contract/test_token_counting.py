@@ -1,5 +1,6 @@
 """What the tokenizer's tables cost the components: no start-up, no blocking, no bytes where they are not needed."""
 
+import itertools
 import json
 import statistics
 import threading
@@ -84,24 +85,44 @@ def test_a_fresh_instance_counts_as_soon_as_a_warm_one(limiter, model):
     assert min(fresh) - min(warm) <= 3, f"fresh {fresh}, warm {warm}"
 
 
-def test_a_megabyte_holds_nobody_up(limiter):
-    """The texts that take longest: one long word, and long words without sense."""
-    letters = "".join(chr(ord("a") + (i * i * 7919 + i // 7) % 23) for i in range(1_000_000))
-    for text in ("a" * 1_000_000, letters):
-        latencies, done = [], threading.Event()
+HELD_UP_MS = 20
+# The texts that take longest: one long word, and long words without sense.
+LONG = {
+    "a word": "a" * 1_000_000,
+    "letters": "".join(chr(ord("a") + (i * i * 7919 + i // 7) % 23) for i in range(1_000_000)),
+}
 
-        def others():
-            with httpx.Client(base_url=limiter, timeout=30) as client:
-                while not done.is_set():
-                    latencies.append(ask(client, "Hello"))
 
+@pytest.mark.parametrize("what", LONG)
+def test_a_megabyte_holds_nobody_up_for_longer_than_20_ms(limiter, what):
+    # The best of three: on a busy machine others wait for that, too.
+    tries = []
+    while len(tries) < 3 and (not tries or tries[-1][1] >= HELD_UP_MS):
+        tries.append(beside(limiter, LONG[what]))
+    # Without pauses, whoever shares the instance waits for all of it.
+    assert min(whole for whole, _ in tries) > 2 * HELD_UP_MS, f"{tries}: so short that this says nothing"
+    assert min(held_up for _, held_up in tries) < HELD_UP_MS, f"for counting, held up by, in ms: {tries}"
+
+
+def beside(limiter, text):
+    """The median of milliseconds for which this text is counted, and how many more than the median of an idle limiter others wait
+    meanwhile, for nine tenths of the time. Not the longest wait is asked for: that one was for the machine. Nor that of nine in ten
+    requests: before one that is held up for long there are many quick ones."""
+    latencies, done = [], threading.Event()
+
+    def others():
         with httpx.Client(base_url=limiter, timeout=30) as client:
-            thread = threading.Thread(target=others)
-            thread.start()
-            whole = [ask(client, text) for _ in range(5)]
-            done.set()
-            thread.join()
-        # Without pauses, whoever shares the instance waits for all of it; with them for some milliseconds. Not the longest
-        # of hundreds is asked for: that one waited for the machine.
-        whole, waited = statistics.median(whole), sorted(latencies)[len(latencies) * 9 // 10]
-        assert waited < whole / 4, f"{text[:8]}…: {whole:.0f} ms, one in ten others waited {waited:.0f} ms or more"
+            while not done.is_set():
+                latencies.append(ask(client, "Hello"))
+
+    with httpx.Client(base_url=limiter, timeout=30) as client:
+        idle = statistics.median(ask(client, "Hello") for _ in range(30))
+        thread = threading.Thread(target=others)
+        thread.start()
+        whole = [ask(client, text) for _ in range(5)]
+        done.set()
+        thread.join()
+    latencies.sort()
+    until = zip(latencies, itertools.accumulate(latencies))
+    waited = next(latency for latency, together in until if together >= 0.9 * sum(latencies))
+    return statistics.median(whole), waited - idle

@@ -6,7 +6,7 @@ import time
 
 import httpx
 import pytest
-from support import servers
+from support import backends, servers
 from support.gateway import KEY, Gateway
 from support.load import post
 from support.pools import asked, document, route_of
@@ -79,7 +79,7 @@ deployments = [{ backend = "b", model = "mock-else" }]
 name = "shared"
 retries = { max_attempts = 1 }
 breaker = { failures = 1, trip_duration_s = 3 }
-deployments = [{ backend = "a", model = "mock-shared+flaky=1" }]
+deployments = [{ backend = "a", model = "mock-shared+flaky=1+slow=800ms" }]
 """
 
 # How providers say when to come back, each about two seconds from now; dates and moments are read in `routing`'s own tests.
@@ -128,7 +128,7 @@ def is_left_alone(response):
     return int(response.headers["retry-after"])
 
 
-# Trap 30: what has recovered is used again.
+# What has recovered is used again.
 
 
 def test_a_deployment_that_fails_too_often_is_left_alone_and_used_again_when_it_is_well(gateway, unique):
@@ -201,7 +201,7 @@ def test_a_probe_that_fails_leaves_it_open_for_as_long_again(gateway, unique):
     assert [ask(gateway, "probed-in-vain", unique, i).headers["x-tollgate-deployment"][0] for i in (4, 5)] == ["a", "a"]
 
 
-# Trap 26: nobody is asked before the time that it named.
+# Nobody is asked before the time that it named.
 
 
 @pytest.mark.parametrize("i", range(len(COOLING)), ids=COOLING)
@@ -220,7 +220,7 @@ def test_nobody_is_asked_before_the_time_that_it_named(alone, unique, i):
     assert len(alone.received(unique)) == 2
 
 
-# Trap 29: of two times that were named, the later holds.
+# Of two times that were named, the later holds.
 
 
 def test_a_later_time_is_not_forgotten_for_an_earlier_one(gateway, unique):
@@ -254,6 +254,37 @@ def test_a_health_check_closes_early(gateway, unique):
     assert 1 <= len(checks) <= 3
 
 
+def test_a_health_check_that_fails_closes_nothing(new_gateway, mock, unique):
+    down = backends.Scripted(backends.head(2, "connection: close", status="503 Service Unavailable") + b"{}", None)
+    pools = f"""
+[[backends]]
+id = "down"
+base_url = "{down.url}/v1"
+
+[[models]]
+name = "checked-in-vain"
+retries = {{ max_attempts = 1 }}
+breaker = {{ failures = 1, trip_duration_s = 600 }}
+health_check = {{ interval_s = 1 }}
+deployments = [{{ backend = "down", model = "m" }}]
+"""
+    try:
+        gateway = new_gateway(document=document(mock, pools), variables={"http_backend_3": down.url})
+        assert gateway.chat("checked-in-vain", unique).status_code == 503
+        until, asks = time.monotonic() + 3.5, 0
+        while time.monotonic() < until:
+            assert is_left_alone(ask(gateway, "checked-in-vain", unique, asks)) > 590
+            asks += 1
+            time.sleep(0.1)
+        assert asks > 10
+        first_lines = [request.split(b"\r\n")[0] for request in down.asked]
+        assert first_lines[0] == b"POST /v1/chat/completions HTTP/1.1"
+        assert set(first_lines[1:]) == {b"GET /v1/models HTTP/1.1"}, "nobody's question"
+        assert 2 <= len(first_lines[1:]) <= 5
+    finally:
+        down.stop()
+
+
 def test_a_pool_that_is_out_of_service_falls_back(gateway, unique):
     for i, attempts in [(0, "2"), (1, "1"), (2, "1")]:
         response = ask(gateway, "open-falls-back", unique, i)
@@ -271,6 +302,19 @@ def test_replicas_that_share_a_store_share_what_they_know(new_gateway, mock, uni
         assert 1 <= is_left_alone(ask(two, "shared", unique, 1)) <= 3
         assert len(one.received(unique)) == 1
         time.sleep(3.2)
+
+        async def six_at_each():
+            body = lambda i: {"model": "shared", "messages": [{"role": "user", "content": f"{unique} probe {i}"}]}  # noqa: E731
+            return await asyncio.gather(
+                *(post(url, KEY, f"shared-{i}", body(i), {"x-mock-id": unique}) for i, url in enumerate([one.url, two.url] * 6))
+            )
+
+        answers = asyncio.run(six_at_each())
+        assert sorted(answer.status for answer in answers) == [200] + [503] * 11
+        assert {answer.json()["error"]["code"] for answer in answers if answer.status == 503} == {"no_available_backend"}
+        assert len(one.received(f"{unique} probe")) == 1, "one probe for all replicas"
+        # Whoever has not probed learns at its next look, once a second.
+        time.sleep(1.1)
         assert [ask(gateway, "shared", unique, i).status_code for i, gateway in ((2, one), (3, two))] == [200, 200]
     finally:
         redis.stop()

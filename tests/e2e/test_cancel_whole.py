@@ -9,6 +9,7 @@ import openai
 import pytest
 from support.clients import until
 from support.gateway import KEY, Gateway
+from support.limits import used
 from support.pools import asked, beginning, document, estimated, route_of
 
 POOLS = """
@@ -109,12 +110,8 @@ def ended(gateway, text):
     return until("the upstream has ended", lambda: [e for e in gateway.received(text) if e["ended"]])[0]
 
 
-def used(gateway):
-    return gateway.admin.get("/admin/limits/everything").json()["amounts"][0]["used"]
-
-
 def test_a_client_that_leaves_stops_the_provider_within_a_second_and_pays_for_what_was_said(gateway, unique):
-    before = used(gateway)
+    before = used(gateway, "everything")
     came, left_ms = leave_after(gateway, "slow", unique, 1)
     assert came.startswith(b"HTTP/1.1 200") and came.endswith(b"\r\n\r\n"), "the head, and nothing of the answer"
     entry = ended(gateway, unique)
@@ -124,7 +121,7 @@ def test_a_client_that_leaves_stops_the_provider_within_a_second_and_pays_for_wh
     assert record["estimated"] and 10 < record["completion_tokens"] < 60 and record["prompt_tokens"] > 0
     assert record["route"].startswith("model=slow;deployment=a/") and not record["stream"]
     tokens = record["prompt_tokens"] + record["completion_tokens"]
-    until("that is settled", lambda: used(gateway) == before + tokens)
+    until("that is settled", lambda: used(gateway, "everything") == before + tokens)
 
 
 def test_a_client_that_leaves_before_the_first_token_is_seen_at_it(gateway, unique):
@@ -187,6 +184,15 @@ def test_the_head_comes_with_the_first_token_and_the_cache_gets_the_answer(gatew
     assert gateway.record_of(response)["deployment"] == "a/mock-a+gap=20ms+tokens=12"
     hit = until("it is cached", lambda: (r := gateway.chat("paced", unique)).headers["x-tollgate-cache"] == "exact" and r)
     assert hit.content == answer
+
+
+def test_what_is_left_of_limits_goes_out_with_that_head(gateway, unique):
+    response = gateway.chat("paced", unique, max_tokens=300)
+    limit, left = (int(response.headers[f"x-ratelimit-{what}-tokens"]) for what in ("limit", "remaining"))
+    # It was not known yet what the answer would take.
+    assert limit == 1_000_000_000 and 300 < int(response.headers["x-ratelimit-consumed-tokens"]) < 400
+    assert left < limit - 300 and response.headers["x-ratelimit-reset-tokens"]
+    assert response.json()["usage"]["completion_tokens"] == 12 and len(gateway.received(unique)) == 1
 
 
 @pytest.mark.parametrize(("model", "status"), [("broken-before", 500), ("refused", 400)])

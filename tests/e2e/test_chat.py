@@ -3,6 +3,7 @@
 import json
 
 import httpx
+import pytest
 from support.gateway import KEY, PROVIDER_KEY
 
 
@@ -33,6 +34,26 @@ def test_the_provider_gets_the_clients_bytes_but_for_the_model_name(gateway, uni
     (received,) = gateway.received(unique)
     assert received["body"] == json.loads(body.replace("gpt-4o-mini", "gpt-4o-mini-2024-07-18"))
     assert int(received["headers"]["content-length"]) == len(body) + len("-2024-07-18")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_zero_arrives_as_a_zero(gateway, unique, stream):
+    zeros = {"temperature": 0, "top_p": 0, "seed": 0, "presence_penalty": 0}
+    assert gateway.chat("gpt-4o-mini", unique, stream=stream, **zeros).status_code == 200
+    [received] = gateway.received(unique)
+    assert {name: received["body"].get(name) for name in zeros} == zeros
+    assert {type(received["body"][name]) for name in zeros} == {int}, "neither left out nor written otherwise"
+
+
+@pytest.mark.parametrize(("path", "field"), [("/v1/responses", "input"), ("/v1/completions", "prompt"), ("/v1/embeddings", "input")])
+def test_a_path_that_is_not_there_reaches_nobody(gateway, unique, path, field):
+    response = gateway.http.post(path, json={"model": "mock", field: unique, "max_tokens": 5})
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
+    assert path in response.json()["error"]["message"]
+    assert not [name for name in response.headers if name.startswith("x-ratelimit-")], "no limit is asked for it"
+    assert gateway.received(unique) == []
+    log = httpx.get(f"{gateway.mock.url}/mock/log").json()
+    assert path not in {entry["path"] for entry in log}
 
 
 def test_of_the_clients_headers_only_its_own_go_upstream(gateway, unique):

@@ -40,6 +40,18 @@ breaker = { statuses = ["5xx"] }
 deployments = [{ backend = "a", model = "mock-unminded+status=429" }]
 
 [[models]]
+name = "heeds-no-hint"
+retries = { max_attempts = 1 }
+breaker = { failures = 2, trip_duration_s = 1, accept_retry_after = false }
+deployments = [{ backend = "a", model = "mock-unheeded+status=429+retry-after=60" }]
+
+[[models]]
+name = "heeds-no-hint-of-503"
+retries = { max_attempts = 1 }
+breaker = { failures = 2, trip_duration_s = 60, accept_retry_after = false }
+deployments = [{ backend = "a", model = "mock-unheeded+status=503+retry-after=60" }]
+
+[[models]]
 name = "hiccup"
 retries = { max_attempts = 1 }
 deployments = [{ backend = "a", model = "mock-h+status=500+header=x-ratelimit-reset-requests:8.64s+header=x-ratelimit-remaining-requests:9999" }]
@@ -114,6 +126,22 @@ def test_what_is_alone_and_says_when_is_left_alone(gateway, unique):
 
 def test_a_rate_limit_that_is_no_failure_by_the_document_opens_nothing(gateway, unique):
     assert [ask(gateway, "not-a-failure-here", unique, i).status_code for i in range(3)] == [429] * 3
+
+
+def test_where_the_document_heeds_no_hint_a_rate_limit_lasts_as_long_as_a_trip(gateway, unique):
+    assert ask(gateway, "heeds-no-hint", unique, 0).status_code == 429
+    assert is_left_alone(ask(gateway, "heeds-no-hint", unique, 1)) == 1
+    assert len(gateway.received(unique)) == 1
+    time.sleep(1.2)
+    assert ask(gateway, "heeds-no-hint", unique, 2).status_code == 429
+    assert len(gateway.received(unique)) == 2
+
+
+def test_and_any_other_failure_counts_as_one_without_a_hint(gateway, unique):
+    assert [ask(gateway, "heeds-no-hint-of-503", unique, i).status_code for i in range(2)] == [503, 503]
+    assert len(gateway.received(unique)) == 2, "the first left nothing alone"
+    assert is_left_alone(ask(gateway, "heeds-no-hint-of-503", unique, 2)) > 50
+    assert len(gateway.received(unique)) == 2
 
 
 def test_a_failure_with_the_headers_that_every_answer_has_is_a_failure_and_no_more(gateway, unique):

@@ -1,13 +1,15 @@
 """Money: the counter of a budget says what the records say, whatever way a request took, and is never overspent."""
 
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 from support.clients import until
 from support.gateway import KEY
-from support.pools import document, estimated, streamed
+from support.limits import used
+from support.pools import asked, document, estimated, streamed
 
 POOLS = """
 [defaults.breaker]
@@ -49,6 +51,10 @@ name = "thinking"
 deployments = [{ backend = "a", model = "mock-thinking+cached=20+reasoning=16" }]
 
 [[models]]
+name = "free"
+deployments = [{ backend = "a", model = "mock-free" }]
+
+[[models]]
 name = "held"
 buffer = true
 deployments = [{ backend = "a", model = "mock-held+error-in-stream=5" }, { backend = "c", model = "mock-held-too", priority = 1 }]
@@ -84,6 +90,7 @@ PRICES = {
     "mock-down+status=503": (900, 1000),
     "tumbling": (0.5, 0.5),
     "thinking": (11, 12),
+    "free": (0, 0),
     "held": (13, 14),
     "long": (15, 16),
     "late": (17, 18),
@@ -129,12 +136,6 @@ def priced(prices):
 @pytest.fixture
 def gateway(new_gateway, mock):
     return new_gateway(document=document(mock, POOLS + LIMITS + priced(PRICES)))
-
-
-def used(gateway, counter):
-    answer = gateway.admin.get(f"/admin/limits/{counter}")
-    assert answer.status_code == 200, answer.text
-    return answer.json()["amounts"][0]["used"]
 
 
 def settled(gateway, responses):
@@ -231,6 +232,14 @@ def test_cached_and_reasoning_tokens_have_their_own_weights_and_prices(gateway, 
     assert used(gateway, "weighted") == prompt - 20 + 2 + (completion - 16) * 2 + 16 * 3
 
 
+def test_what_is_free_costs_nothing_which_is_a_price(gateway, unique):
+    [record] = settled(gateway, [gateway.chat("free", unique)])
+    assert record["cost_nano_usd"] == 0 and record["completion_tokens"] > 0
+    sums = gateway.admin.get("/admin/usage", params={"group_by": ""}).json()["rows"][0]
+    assert (sums["requests"], sums["cost_nano_usd"], sums["unpriced"]) == (1, 0, 0)
+    assert asked(gateway, unique) == ["mock-free"] and used(gateway, "budget") == 0
+
+
 def test_over_every_way_that_a_request_can_take_counter_and_records_agree(gateway, unique):
     responses = [gateway.chat(model, f"{unique} {model}") for model in ("quick", "auto", "tumbling", "thinking", "big")]
     responses += [
@@ -259,10 +268,10 @@ def test_who_leaves_while_somebody_is_asked_pays_for_the_prompt(gateway, unique)
 def test_who_leaves_while_somebody_is_asked_to_go_on_pays_for_both(gateway, unique):
     response = leave_after(gateway, "later", unique, lambda seen: ": keepalive" in seen.partition("data:")[2])
     [record] = settled(gateway, [response])
-    [asked] = record["retried_usage"]
+    [going_on] = record["retried_usage"]
     assert (record["outcome"], record["deployment"]) == ("client_gone", "a/mock-later+cut=5+gap=20ms")
-    assert (asked["deployment"], asked["completion_tokens"]) == ("b/mock-never+slow=20s", 0)
-    assert asked["prompt_tokens"] > 5 and record["completion_tokens"] > 0
+    assert (going_on["deployment"], going_on["completion_tokens"]) == ("b/mock-never+slow=20s", 0)
+    assert going_on["prompt_tokens"] > 5 and record["completion_tokens"] > 0
 
 
 def test_a_budget_is_not_overspent_by_fallbacks_to_what_is_dearer(new_gateway, mock, unique):
@@ -305,6 +314,9 @@ period = "year"
     refused = [response for response in responses if response.status_code == 429]
     assert len(answered) + len(refused) == 40 and 5 <= len(answered) <= 10, [r.status_code for r in responses]
     assert {response.json()["error"]["code"] for response in refused} == {"insufficient_quota"}
+    attempts = Counter(asked(gateway, unique))
+    came = ["mock-cheap+status=503", "mock-middling+status=503", "mock-dear+tokens=45+slow=1s"]
+    assert attempts == {model: len(answered) for model in came}, "who was refused was asked of nobody"
     settled(gateway, answered)
     assert quota * 0.5 < used(gateway, "budget") <= quota
     time.sleep(0.5)

@@ -2,29 +2,7 @@
 
 import time
 
-from support.gateway import KEY, digest
-
-
-def document(mock, limits):
-    return f"""
-[[backends]]
-id = "mock"
-base_url = "{mock.url}/v1"
-api_key = {{ secret = "mock" }}
-[[models]]
-name = "*"
-[[models.deployments]]
-backend = "mock"
-[[models]]
-name = "fast"
-[[models.deployments]]
-backend = "mock"
-model = "gpt-4o"
-[[consumers]]
-id = "tester"
-keys_sha256 = ["{digest(KEY)}"]
-{limits}
-"""
+from support.limits import document
 
 
 def test_headers_have_the_documents_names_on_every_answer(new_gateway, mock):
@@ -66,8 +44,44 @@ remaining_requests = "x-requests-left"
         assert not [name for name in answer.headers if name.startswith("x-tollgate-for") or "reservation" in name]
 
 
+def test_they_are_on_a_stream_that_begins_before_anybody_answers(new_gateway, mock, unique):
+    limits = """
+[[models]]
+name = "late"
+keepalive_ms = 200
+[[models.deployments]]
+backend = "mock"
+model = "mock+slow=800ms"
+[[limits]]
+name = "all"
+counter_key = []
+tokens_per_minute = 1_000_000
+"""
+    gateway = new_gateway(document=document(mock, limits))
+    body = {"model": "late", "messages": [{"role": "user", "content": unique}], "stream": True, "max_tokens": 40}
+    with gateway.http.stream("POST", "/v1/chat/completions", json=body) as response:
+        answer = response.iter_raw()
+        first = next(answer)
+        [entry] = gateway.received(unique)
+        assert first.startswith(b":") and entry["ended"] is None, "it is promised, and the provider silent"
+        rest = b"".join(answer)
+    assert rest.endswith(b"data: [DONE]\n\n") and len(gateway.received(unique)) == 1
+    assert response.headers["x-ratelimit-limit-tokens"] == "1000000"
+    charged = int(response.headers["x-ratelimit-consumed-tokens"])
+    assert 40 < charged < 80, "what was reserved"
+    assert int(response.headers["x-ratelimit-remaining-tokens"]) == 1_000_000 - charged
+
+
 def test_a_public_name_is_counted_by_its_upstream_models_tokenizer(new_gateway, mock):
-    limits = '[[limits]]\nname = "all"\ncounter_key = []\ntokens_per_minute = 1_000_000\n'
+    limits = """
+[[models]]
+name = "fast"
+deployments = [{ backend = "mock", model = "gpt-4o" }]
+[[limits]]
+name = "all"
+counter_key = []
+tokens_per_minute = 1_000_000
+"""
     gateway = new_gateway(document=document(mock, limits))
     text = "Ünïcödé wörds and 1234567890. " * 20
     charged = [

@@ -5,28 +5,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.gateway import KEY, digest
+from support.limits import document, used
 
 # As Spin's own SQLite key-value store makes it.
 KEY_VALUE = "CREATE TABLE spin_key_value (store TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (store, key))"
-
-
-def document(mock, limits):
-    return f"""
-[[backends]]
-id = "mock"
-base_url = "{mock.url}/v1"
-api_key = {{ secret = "mock" }}
-[[models]]
-name = "*"
-[[models.deployments]]
-backend = "mock"
-[[consumers]]
-id = "tester"
-team = "tests"
-keys_sha256 = ["{digest(KEY)}"]
-{limits}
-"""
 
 
 def events(gateway, **query):
@@ -111,8 +93,7 @@ requests_per_minute = 2
     assert [record.get("observed", []) for record in records] == [[], ["watch"]]
     assert gateway.chat(text="observe 3").status_code == 429
     assert gateway.chat(text="observe 4", headers={"x-project": "other"}).status_code == 200
-    state = gateway.admin.get("/admin/limits/ip:*+127.0.0.1+other").json()
-    assert state["amounts"][0]["used"] == 1, state
+    assert used(gateway, "ip:*+127.0.0.1+other") == 1
 
 
 @pytest.mark.parametrize("path", ["/reserve", "/settle", "/admin/limits/../../reserve", "/admin/limits/%2e%2e/reserve"])

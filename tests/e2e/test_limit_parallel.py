@@ -7,39 +7,23 @@ import httpx
 import pytest
 from support import servers
 from support.clients import until
-from support.gateway import KEY, digest
+from support.gateway import KEY
+from support.limits import document, used
 
 PLACES, LEASE_S = 2, 4
-# Begins at once and is then quiet: it holds its place meanwhile.
-HELD = "mock+tokens=2+gap=3s"
-
-
-def document(mock, store):
-    return f"""
+LIMITS = f"""
 [defaults.breaker]
 enabled = false
 [defaults.timeouts]
 total_ms = {LEASE_S * 1_000}
-[[backends]]
-id = "mock"
-base_url = "{mock.url}/v1"
-api_key = {{ secret = "mock" }}
-[[models]]
-name = "*"
-[[models.deployments]]
-backend = "mock"
-[[consumers]]
-id = "tester"
-team = "tests"
-keys_sha256 = ["{digest(KEY)}"]
 [[limits]]
 name = "places"
 counter_key = ["team"]
 max_parallel = {PLACES}
 lease_s = {LEASE_S}
-[limiter]
-store = "{store}"
 """
+# Begins at once and is then quiet: it holds its place meanwhile.
+HELD = "mock+tokens=2+gap=3s"
 
 
 @pytest.fixture(params=["key_value", "redis"])
@@ -49,15 +33,12 @@ def start(request, new_gateway, mock, tmp_path):
     variables = {"limiter_redis": redis.url} if redis else {}
 
     def gateway():
-        return new_gateway(document=document(mock, request.param), variables=variables, state=tmp_path / "state")
+        limits = f'{LIMITS}[limiter]\nstore = "{request.param}"\n'
+        return new_gateway(document=document(mock, limits), variables=variables, state=tmp_path / "state")
 
     yield gateway
     if redis:
         redis.stop()
-
-
-def used(gateway):
-    return gateway.admin.get("/admin/limits/places:tests").json()["amounts"][0]["used"]
 
 
 def hold(gateway, stack, text):
@@ -81,15 +62,15 @@ def test_places_are_refused_and_given_back_however_a_request_ends(start, unique)
         assert not gateway.received(f"{unique} too many")
         for lines in held:
             assert "data: [DONE]" in list(lines)
-    until("answers give their places back", lambda: used(gateway) == 0)
+    until("answers give their places back", lambda: used(gateway, "places:tests") == 0)
     for i in range(2 * PLACES):
         assert gateway.chat("mock+status=500", f"{unique} fails {i}").status_code >= 500
-        until("an error gives its place back", lambda: used(gateway) == 0)
+        until("an error gives its place back", lambda: used(gateway, "places:tests") == 0)
     with ExitStack() as stack:
         hold(gateway, stack, f"{unique} leaves")
-        assert used(gateway) == 1
+        assert used(gateway, "places:tests") == 1
     left = time.monotonic()
-    until("a client that has gone gives its place back", lambda: used(gateway) == 0)
+    until("a client that has gone gives its place back", lambda: used(gateway, "places:tests") == 0)
     assert time.monotonic() - left < LEASE_S - 1, "that was not the lease's end"
     assert gateway.chat(text=f"{unique} at last").status_code == 200
 

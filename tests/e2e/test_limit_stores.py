@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from support import servers
-from support.gateway import KEY, digest
+from support.gateway import KEY
+from support.limits import document, used
 
 LIMIT = 20_000
 REPLICAS = 3
@@ -15,20 +16,8 @@ REPLICAS = 3
 SIZES = [1_500, 900, 400, 120]
 
 
-def document(mock, store, each_user=10_000):
+def limits(store, each_user=10_000):
     return f"""
-[[backends]]
-id = "mock"
-base_url = "{mock.url}/v1"
-api_key = {{ secret = "mock" }}
-[[models]]
-name = "*"
-[[models.deployments]]
-backend = "mock"
-[[consumers]]
-id = "tester"
-team = "tests"
-keys_sha256 = ["{digest(KEY)}"]
 [[limits]]
 name = "everybody"
 counter_key = []
@@ -63,7 +52,7 @@ def replicas(new_gateway, mock, tmp_path):
             "key_value": {"runtime_config": key_value},
             "redis": {"variables": {"limiter_redis": redis.url}},
         }[store]
-        return redis, [new_gateway(document=document(mock, store, **amounts), **options) for _ in range(REPLICAS)]
+        return redis, [new_gateway(document=document(mock, limits(store, **amounts)), **options) for _ in range(REPLICAS)]
 
     yield start
     redis.stop()
@@ -77,7 +66,7 @@ def test_three_replicas_never_give_a_token_too_many_and_leave_no_room_unused(rep
         size = SIZES[i % len(SIZES)]
         body = {
             "model": f"mock+slow=100ms+tokens={size}",
-            "messages": [{"role": "user", "content": f"{store} {i}"}],
+            "messages": [{"role": "user", "content": f"{store} any size {i}"}],
             "max_tokens": size,
             "user": f"user-{i % 7}",
         }
@@ -89,23 +78,24 @@ def test_three_replicas_never_give_a_token_too_many_and_leave_no_room_unused(rep
         answers = list(pool.map(ask, range(120)))
     statuses = {answer.status_code for _, answer in answers}
     assert statuses == {200, 429}, statuses
-    used = sum(answer.json()["usage"]["total_tokens"] for _, answer in answers if answer.status_code == 200)
-    assert used <= LIMIT, "tokens admitted beyond the limit"
-
-    def stands():
-        answer = gateways[0].admin.get("/admin/limits/everybody")
-        assert answer.status_code == 200, answer.text
-        return answer.json()["amounts"][0]["used"]
+    taken = sum(answer.json()["usage"]["total_tokens"] for _, answer in answers if answer.status_code == 200)
+    assert taken <= LIMIT, "tokens admitted beyond the limit"
+    assert reached(gateways[0], f"{store} any size") == sum(answer.status_code == 200 for _, answer in answers)
 
     deadline = time.monotonic() + 10
-    while stands() != used:
-        assert time.monotonic() < deadline, f"{stands()} counted, {used} used: the counter is not exact"
+    while (counted := used(gateways[0], "everybody")) != taken:
+        assert time.monotonic() < deadline, f"{counted} counted, {taken} taken: the counter is not exact"
         time.sleep(0.1)
     # Whoever was refused would not fit now either, except by the few tokens by which prompts were estimated too high.
     smallest = min(size for size, answer in answers if answer.status_code == 429)
-    assert LIMIT - used < smallest + 50, f"{LIMIT - used} tokens are left, and {smallest} were refused"
+    assert LIMIT - taken < smallest + 50, f"{LIMIT - taken} tokens are left, and {smallest} were refused"
     alerts = [e for g in gateways for e in g.admin.get("/admin/events").json()["events"] if e["kind"] == "alert"]
     assert len(alerts) == 1, "once for all replicas"
+
+
+def reached(gateway, text):
+    """How many requests with this text came to the provider."""
+    return len(gateway.received(text))
 
 
 USERS, EACH, ASKS, SIZE = 7, 3, 42, 800
@@ -120,7 +110,7 @@ def test_a_last_rule_that_refuses_leaves_no_trace_in_those_before_it(replicas, s
     def ask(i):
         body = {
             "model": f"mock+slow=100ms+tokens={SIZE}",
-            "messages": [{"role": "user", "content": f"{store} {i}"}],
+            "messages": [{"role": "user", "content": f"{store} one size {i}"}],
             "max_tokens": SIZE,
             "user": f"user-{i % USERS}",
         }
@@ -129,18 +119,16 @@ def test_a_last_rule_that_refuses_leaves_no_trace_in_those_before_it(replicas, s
 
     with ThreadPoolExecutor(24) as pool:
         answers = list(pool.map(ask, range(ASKS)))
-    used = sum(answer.json()["usage"]["total_tokens"] for _, answer in answers if answer.status_code == 200)
+    taken = sum(answer.json()["usage"]["total_tokens"] for _, answer in answers if answer.status_code == 200)
     refusing = {answer.json()["error"]["message"].split('"')[1] for _, answer in answers if answer.status_code == 429}
     assert refusing == {"each-user"}, "what was held for a moment refuses nobody"
     admitted = [sum(u == user and a.status_code == 200 for u, a in answers) for user in range(USERS)]
-    assert admitted == [EACH] * USERS
+    assert admitted == [EACH] * USERS and reached(gateways[0], f"{store} one size") == USERS * EACH
 
-    def stands(counter):
-        return gateways[0].admin.get(f"/admin/limits/{counter}").json()["amounts"][0]["used"]
-
-    expected = [used, *admitted]
+    counters = ["everybody", *(f"each-user:user-{user}" for user in range(USERS))]
+    expected = [taken, *admitted]
     deadline = time.monotonic() + 10
-    while (counted := [stands("everybody"), *(stands(f"each-user:user-{user}") for user in range(USERS))]) != expected:
+    while (counted := [used(gateways[0], counter) for counter in counters]) != expected:
         assert time.monotonic() < deadline, f"{counted} counted, {expected} used: what was taken was not all given back"
         time.sleep(0.1)
 
@@ -178,9 +166,9 @@ def test_a_redis_that_wants_a_password_gets_it_and_nobody_reads_it(new_gateway, 
     redis = servers.start_redis(tmp_path, password="p:w/ä@d")
     try:
         variables = {"limiter_redis": redis.url, "limiter_redis_password": "default:p:w/ä@d"}
-        gateway = new_gateway(document=document(mock, "redis"), variables=variables)
+        gateway = new_gateway(document=document(mock, limits("redis")), variables=variables)
         assert gateway.chat(text="secret").status_code == 200
-        gateway = new_gateway(document=document(mock, "redis"), variables={**variables, "limiter_redis_password": "no"})
+        gateway = new_gateway(document=document(mock, limits("redis")), variables={**variables, "limiter_redis_password": "no"})
         assert gateway.chat(text="secret").status_code == 503
         assert "p:w" not in gateway.server.log() and "p%3Aw" not in gateway.server.log()
     finally:

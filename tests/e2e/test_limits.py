@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 from support import load, servers
 from support.clients import until
-from support.gateway import KEY, OTHER_KEY, SMALL_KEY, digest
+from support.gateway import KEY, OTHER_KEY, SMALL_KEY
+from support.limits import document, used
 
 
 def test_headers_tell_what_is_left(new_gateway, minute_ahead):
@@ -40,6 +41,20 @@ def test_a_request_over_the_limit_is_refused_as_openai_would(new_gateway, minute
     assert other.status_code == 200, "another team's counter is another one"
 
 
+def test_requests_without_a_bound_of_their_own_fit_a_small_limit_as_long_as_there_is_room(new_gateway, minute_ahead, unique):
+    """What is reserved for them is a guess, usually of 1,024 tokens; here a quarter of the limit, so that it refuses nobody who fits."""
+    gateway = new_gateway(tokens_per_minute=200)
+    answers = []
+    for i in range(3):
+        answers.append(gateway.chat("mock+tokens=75", f"{unique} {i}"))
+        gateway.record_of(answers[-1])  # the settlement travels with the record
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    used = sum(answer.json()["usage"]["total_tokens"] for answer in answers[:2])
+    assert 150 < used < 200, "there is room for another prompt, not for its answer"
+    assert answers[2].json()["error"]["code"] == "rate_limit_exceeded" and int(answers[2].headers["retry-after"]) >= 1
+    assert [len(gateway.received(f"{unique} {i}")) for i in range(3)] == [1, 1, 0]
+
+
 def test_what_was_not_used_comes_back(new_gateway, minute_ahead):
     gateway = new_gateway(tokens_per_minute=1_000)
     for i in range(8):  # 8 × (500 reserved) would be 4,000; 8 × (about 20 used) is not
@@ -61,38 +76,25 @@ def test_a_failed_call_and_a_cache_hit_cost_nothing(new_gateway, minute_ahead):
 def test_a_reservation_in_a_store_that_hangs_leaves_nothing_charged(new_gateway, mock, tmp_path):
     redis = servers.start_redis(tmp_path)
     limits = """
-[[backends]]
-id = "mock"
-base_url = "{}/v1"
-[[models]]
-name = "*"
-deployments = [{{ backend = "mock" }}]
-[[consumers]]
-id = "tester"
-keys_sha256 = ["{}"]
 [[limits]]
 name = "yearly"
 counter_key = []
 token_quota = 1_000
 period = "year"
-""".format(mock.url, digest(KEY))
+"""
     config = f'[key_value_store.default]\ntype = "redis"\nurl = "{redis.url}"\n'
     try:
-        gateway = new_gateway(document=limits, runtime_config=config)
+        gateway = new_gateway(document=document(mock, limits), runtime_config=config)
         first = gateway.chat(text="first")
-        used = gateway.record_of(first)["prompt_tokens"] + gateway.record_of(first)["completion_tokens"]
-
-        def counted():
-            return gateway.admin.get("/admin/limits/yearly").json()["amounts"][0]["used"]
-
-        until("the first is settled", lambda: counted() == used)
+        taken = first.json()["usage"]["total_tokens"]
+        until("the first is settled", lambda: used(gateway, "yearly") == taken)
         redis.process.send_signal(signal.SIGSTOP)
         try:
             late = gateway.chat(text="late", max_tokens=500)
         finally:
             redis.process.send_signal(signal.SIGCONT)
         assert (late.status_code, late.json()["error"]["code"]) == (503, "limiter_unavailable")
-        until("it is given back", lambda: counted() == used)
+        until("it is given back", lambda: used(gateway, "yearly") == taken)
         assert gateway.chat(text="next", max_tokens=500).status_code == 200
     finally:
         redis.stop()
@@ -126,14 +128,15 @@ def test_of_a_thousand_at_once_exactly_as_many_are_admitted_as_fit(new_gateway, 
         options["variables"] = {"limiter_redis": redis.url} if store == "script" else {}
         gateways = [new_gateway(state=state, **options) for state in states]
         # All ask the same, past the cache; the answer's share is chosen so that each reserves a round number.
-        body = {"model": HELD, "messages": [{"role": "user", "content": "all together"}], "stream": True}
+        text = f"all together {store} {processes}"
+        body = {"model": HELD, "messages": [{"role": "user", "content": text}], "stream": True}
         body["max_tokens"] = TOKENS_EACH - prompt_tokens(gateways[0], body, limit)
         answers = asyncio.run(together([gateway.url for gateway in gateways], body))
         admitted = [a for a in answers if a.status == 200]
         refused = [a for a in answers if a.status == 429]
         assert len(admitted) + len(refused) == TOGETHER, Counter(a.status for a in answers)
         assert max(a.began for a in answers) < min(a.finished for a in admitted), "all decided before any settled"
-        assert len(admitted) == ADMITTED
+        assert len(admitted) == ADMITTED == reached(gateways[0], text), "who was refused was not seen by the provider"
         assert sum(b"[DONE]" in a.body for a in admitted) == ADMITTED, "and all of those were served to their end"
         assert min(int(a.headers["x-ratelimit-remaining-tokens"]) for a in admitted) == 0
     finally:
@@ -149,13 +152,18 @@ def test_of_a_thousand_in_the_same_instant_no_more_are_admitted_than_fit(new_gat
     body["max_tokens"] = TOKENS_EACH - prompt_tokens(gateway, body, limit)
     answers = asyncio.run(together([gateway.url], body, undecided=TOGETHER))
     statuses = Counter(a.status for a in answers)
-    assert 0 < statuses[200] <= ADMITTED and len(gateway.received("all in one instant")) <= ADMITTED, statuses
+    assert 0 < statuses[200] <= reached(gateway, "all in one instant") <= ADMITTED, statuses
     assert statuses[429] and set(statuses) <= {200, 429, 500, 503}, statuses
     for answer in answers:
         if answer.status == 200:
             assert b"[DONE]" in answer.body or b'"error"' in answer.body, "whole, or says that it is not"
         elif answer.status == 500:
             assert answer.body == b"", "the platform's own answer"
+
+
+def reached(gateway, text):
+    """How many of the requests with this text came to the provider, the probe of `prompt_tokens` apart."""
+    return sum(entry["body"]["model"] == HELD for entry in gateway.received(text))
 
 
 async def together(urls, body, undecided=UNDECIDED):

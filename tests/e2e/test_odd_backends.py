@@ -6,7 +6,7 @@ import time
 import pytest
 from support import backends
 from support.clients import until
-from support.gateway import Gateway
+from support.limits import used
 from support.pools import document, estimated, streamed, told
 
 COMPLETION = json.loads(backends.COMPLETION)
@@ -229,7 +229,69 @@ deployments = [{{ backend = "first", model = "m" }}, {{ backend = "second", mode
     first.stop(), second.stop()
 
 
-# Trap 23: a first chunk with a role alone is no answer, and no reason to choke.
+# Tokens are what the provider said last, nothing at all included.
+
+
+def said(prompt_tokens, completion_tokens):
+    return {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "total_tokens": prompt_tokens + completion_tokens}
+
+
+EVERY_CHUNK = streaming(
+    {**chunk({"role": "assistant", "content": ""}), "usage": said(30, 0)},
+    {**chunk({"content": "Hel"}), "usage": said(30, 1)},
+    {**chunk({"content": "lo"}), "usage": said(30, 2)},
+    {**chunk({}, "stop"), "usage": said(30, 2)},
+    {**USAGE, "usage": said(30, 3)},
+)
+NOTHING = streaming(chunk({"role": "assistant", "content": "Hello"}), chunk({}, "stop"), {**USAGE, "usage": said(0, 0)})
+# What it answers, whether the client asks for a stream, whether the router does for a client that does not, and what it comes to.
+COUNTED = {
+    "every chunk of a stream": (EVERY_CHUNK, True, False, (30, 3)),
+    "every chunk of a stream that is gathered": (EVERY_CHUNK, False, True, (30, 3)),
+    "no tokens in a stream": (NOTHING, True, False, (0, 0)),
+    "no tokens in a stream that is gathered": (NOTHING, False, True, (0, 0)),
+    "no tokens": (answering({**COMPLETION, "usage": said(0, 0)}), False, False, (0, 0)),
+}
+
+
+@pytest.mark.parametrize("what", COUNTED)
+def test_record_and_counter_have_what_the_provider_said_last(new_gateway, mock, unique, what):
+    script, stream, is_gathered, (prompt_tokens, completion_tokens) = COUNTED[what]
+    backend = backends.Scripted(script)
+    pools = f"""
+[[backends]]
+id = "odd"
+base_url = "{backend.url}/v1"
+
+[[models]]
+name = "odd"
+cancel_whole = {str(is_gathered).lower()}
+deployments = [{{ backend = "odd", model = "m" }}]
+
+[[limits]]
+name = "everything"
+counter_key = []
+token_quota = 1_000_000
+period = "year"
+
+[pricing."odd"]
+prompt_usd_per_million = 1
+completion_usd_per_million = 2
+"""
+    gateway = new_gateway(document=document(mock, pools), variables={"http_backend_3": backend.url})
+    response = gateway.chat("odd", unique, stream=stream)
+    assert response.status_code == 200 and (b'"stream":true' in backend.asked[0].replace(b" ", b"")) == (stream or is_gathered)
+    record = gateway.record_of(response)
+    assert (record["prompt_tokens"], record["completion_tokens"]) == (prompt_tokens, completion_tokens)
+    assert (record["outcome"], record["attempts"], record["estimated"]) == ("completed", 1, False)
+    assert record["cost_nano_usd"] == 1_000 * prompt_tokens + 2_000 * completion_tokens
+    # Settled with the record; the reservation was of more.
+    until("that is what the counter says", lambda: used(gateway, "everything") == prompt_tokens + completion_tokens)
+    assert len(backend.asked) == 1
+    backend.stop()
+
+
+# A first chunk with a role alone is no answer, and no reason to choke.
 
 ROLE = b"data: " + json.dumps(chunk({"role": "assistant", "content": ""})).encode() + b"\n\n"
 STREAM = backends.head(1000, "connection: close").replace(b"application/json", b"text/event-stream")

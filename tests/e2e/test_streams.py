@@ -59,6 +59,8 @@ def test_chunks_arrive_when_the_provider_sends_them(gateway, unique):
 )
 def test_frames_and_characters_may_be_cut_anywhere(gateway, unique, model):
     _, text = gateway.stream(model, unique)
+    [entry] = gateway.received(unique)
+    assert entry["ended"] == "completed", "asked once, and read to the end"
     parsed = events(text)
     assert parsed[-1] == "[DONE]"
     assert content(parsed) == content(events(direct(gateway, model, unique)))

@@ -50,12 +50,15 @@ const GEMINI: Tokenizer = similar(O200kBase, 92, 66);
 const LLAMA: Tokenizer = similar(O200kBase, 109, 0);
 /// Mistral's since Nemo ("Tekken").
 const MISTRAL: Tokenizer = similar(O200kBase, 108, 50);
-/// The vocabularies of 32,000 tokens of 2023: Llama 2 (with it Phi 3), Mistral 7B, Mixtral.
+/// The vocabularies of 32,000 tokens of 2023: Llama 2 (with it Phi 3, which counts the same over the whole corpus), Mistral 7B, Mixtral.
 const OF_32K: Tokenizer = similar(Cl100kBase, 106, 59);
 /// Qwen 2.5's.
 const QWEN: Tokenizer = similar(O200kBase, 102, 48);
-/// Said to be `cl100k_base`; not measured.
+/// `cl100k_base` with other special tokens, by Microsoft's own library: <https://github.com/dotnet/machinelearning/pull/7396>. Its own
+/// vocabulary is in no package that `measure-estimates` could take it from, so it is called an estimate. Phi 3 small is the same: <https://github.com/microsoft/onnxruntime-extensions/pull/729>.
 const PHI_4: Tokenizer = similar(Cl100kBase, 100, 0);
+/// `o200k_base` in the same way; its files name gpt-4o's: <https://github.com/ggml-org/llama.cpp/issues/12122>.
+const PHI_4_MINI: Tokenizer = similar(O200kBase, 100, 0);
 /// A model that is not known: the mean of all that were measured.
 const UNKNOWN: Tokenizer = similar(O200kBase, 113, 13);
 
@@ -114,8 +117,12 @@ const MODELS: &[(&str, Tokenizer, ImageRule)] = {
         ("qwen2.5", QWEN, GPT_4O),
         ("qwen3", QWEN, GPT_4O),
         ("qwq", QWEN, GPT_4O),
+        ("phi-4-mini", PHI_4_MINI, GPT_4O),
+        ("phi4-mini", PHI_4_MINI, GPT_4O),
+        ("phi-4-multimodal", PHI_4_MINI, GPT_4O),
         ("phi-4", PHI_4, GPT_4O),
         ("phi4", PHI_4, GPT_4O),
+        ("phi-3-small", PHI_4, GPT_4O),
         ("phi-3", OF_32K, GPT_4O),
         ("phi3", OF_32K, GPT_4O),
     ]
@@ -205,7 +212,13 @@ mod tests {
             ("Qwen/Qwen2.5-72B-Instruct", QWEN),
             ("qwen3:8b", QWEN),
             ("microsoft/phi-4", PHI_4),
+            ("Phi-4-reasoning", PHI_4),
+            ("microsoft/Phi-4-mini-instruct", PHI_4_MINI),
+            ("phi4-mini:3.8b", PHI_4_MINI),
+            ("Phi-4-multimodal-instruct", PHI_4_MINI),
             ("phi3:mini", OF_32K),
+            ("Phi-3.5-mini-instruct", OF_32K),
+            ("Phi-3-small-8k-instruct", PHI_4),
             ("deepseek-chat", UNKNOWN),
             ("gpt-40", UNKNOWN),
             ("gpt-6", UNKNOWN),

@@ -80,6 +80,10 @@ const EXPECTED: &[(&str, &str, [i64; 3], [i64; 3])] = &[
     ("gemma", "gemini-2.5-pro", [13, -19, 34], [29, -24, 72]),
     ("llama-3", "llama-3.3-70b", [11, -26, 15], [18, -17, 30]),
     ("llama-2", "llama-2-70b", [10, -18, 31], [18, -38, 1]),
+    // Phi 3 counts as Llama 2 does (`measure-estimates` looks), Phi 4 as OpenAI's encodings do if what Microsoft says holds.
+    ("llama-2", "phi-3-mini-128k-instruct", [10, -18, 31], [18, -38, 1]),
+    ("cl100k_base", "phi-4", [0, 0, 0], [17, -29, 26]),
+    ("o200k_base", "phi-4-mini-instruct", [0, 0, 0], [26, 6, 94]),
     ("mistral-tekken", "mistral-large", [6, -27, 10], [20, -28, 81]),
     ("mistral-v3", "mixtral-8x7b", [7, -16, 24], [17, -37, 3]),
     ("qwen-2.5", "qwen2.5-72b", [15, -51, 30], [20, -24, 60]),

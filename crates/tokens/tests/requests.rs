@@ -162,6 +162,38 @@ fn a_long_prompt_is_counted_in_portions() {
     assert!((480..=1_000_000 / 2_048).contains(&pauses), "{pauses}");
 }
 
+/// Tokens of a text and the pauses that its count makes.
+fn paused(text: &str) -> (u64, u64) {
+    let body = json!({"messages": [{"role": "user", "content": text}]}).to_string();
+    let mut pauses = 0;
+    let view = ChatRequestView::parse(body.as_bytes()).unwrap();
+    let count = block_on(count_prompt("gpt-4o", &view, async || pauses += 1)).unwrap();
+    (count.tokens, pauses)
+}
+
+/// One long word and long words without sense, for which a prompt has no place to be cut but every 16 KiB: each of these pieces is
+/// counted in portions of its own.
+#[test]
+fn a_prompt_without_words_is_counted_in_portions_too() {
+    const PIECE: usize = bpe::MAX_PIECE_BYTES;
+    let letters: String = (0..16 * PIECE)
+        .map(|at| char::from(b'a' + u8::try_from((at * at * 7_919 + at / 7) % 23).unwrap()))
+        .collect();
+    for text in ["a".repeat(16 * PIECE), letters] {
+        let mut before = paused("");
+        for bytes in (PIECE..=text.len()).step_by(PIECE) {
+            let now = paused(&text[..bytes]);
+            let (tokens, pauses) = (now.0 - before.0, now.1 - before.1);
+            // Each byte that is no token's last was merged with the next, and at most 2,048 are between two pauses.
+            let merges = PIECE as u64 - tokens;
+            assert!(pauses >= merges / 2_048, "{}… at {bytes}: {pauses} pauses, {merges} merges", &text[..8]);
+            // Nor is it held up by them: `bpe` does no more than five times the work of ordinary text.
+            assert!(pauses <= 5 * PIECE as u64 / 2_048, "{}… at {bytes}: {pauses} pauses", &text[..8]);
+            before = now;
+        }
+    }
+}
+
 #[test]
 fn the_completion_is_bounded_by_either_field_and_where_both_are_given_by_the_larger() {
     for (body, max, n) in [

@@ -13,7 +13,7 @@ mod world;
 use gateway_config::Breaker;
 use proptest::prelude::*;
 use routing::DeploymentId;
-use routing::breaker::{self, Breakers, Failing, Openings, Probe, State};
+use routing::breaker::{self, Breakers, Failing, Openings, Probe, Reason, State};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
@@ -450,6 +450,47 @@ fn a_health_check_says_nothing_about_a_rate_limit() {
         );
         assert!(due(2_999).is_none(), "{failing:?}");
         assert!(due(3_000).is_some(), "half-open: {failing:?}");
+    }
+}
+
+#[test]
+fn where_the_time_that_a_failure_names_is_not_accepted_a_rate_limit_opens_for_the_trips_duration_and_nothing_else_does()
+ {
+    let says_when = |is_rate_limit| Failing {
+        counts: true,
+        retry_after_ms: Some(60_000),
+        is_rate_limit,
+        had_begun: false,
+    };
+    for (accept_retry_after, is_rate_limit, expected) in [
+        (false, true, Some((START_MS + 3_000, Reason::RetryAfter))),
+        (false, false, None),
+        (true, true, Some((START_MS + 60_000, Reason::RetryAfter))),
+        (true, false, Some((START_MS + 60_000, Reason::RetryAfter))),
+    ] {
+        let what = format!("accepted: {accept_retry_after}, a rate limit: {is_rate_limit}");
+        let (world, instances) = (World::default(), instances());
+        let policy = Breaker { accept_retry_after, ..by_count(2) };
+        let failed = |at: usize, failing| {
+            let (instance, world, policy) = (&instances[at], &world, &policy);
+            async move { breaker::failed(instance, world, id(), policy, failing, false, START_MS).await.unwrap() }
+        };
+        world.now_ms.set(START_MS);
+        one(&world, failed(0, says_when(is_rate_limit)));
+        settle(&world, &instances);
+        for instance in &instances {
+            let opened = match instance.borrow().state(id(), START_MS) {
+                State::Open { until_ms, reason } => Some((until_ms, reason)),
+                State::Closed | State::HalfOpen { .. } => None,
+            };
+            assert_eq!(opened, expected, "{what}");
+        }
+        if expected.is_none() {
+            // It counts as any failure does, and opens as these do.
+            one(&world, failed(0, says_when(false)));
+            let tripped = State::Open { until_ms: START_MS + 3_000, reason: Reason::Tripped };
+            assert_eq!(instances[0].borrow().state(id(), START_MS), tripped, "{what}");
+        }
     }
 }
 

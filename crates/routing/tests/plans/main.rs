@@ -269,6 +269,11 @@ proptest! {
                 }
             }
         }
+        // All attempts of a request together: those of the pools that it came to, and one more for each whose last one was a probe.
+        let visited: Vec<usize> = (0..POOLS.len()).filter(|pool| made.iter().any(|made| made.pool == POOLS[*pool])).collect();
+        let budget: usize = visited.iter().map(|pool| setup.max_attempts[*pool] as usize).sum();
+        let replaced = visited.iter().filter(|pool| made.iter().any(|made| made.is_probe && made.pool == POOLS[**pool])).count();
+        prop_assert!(made.len() <= budget + replaced, "{made:?}");
         // The way from pool to pool is what the document says, upon what it says.
         let pools: Vec<&str> = made.iter().map(|made| made.pool.as_str()).collect();
         prop_assert!(pools.is_sorted_by_key(|pool| POOLS.iter().position(|name| name == pool)), "{pools:?}");
