@@ -26,17 +26,17 @@ def test_headers_tell_what_is_left(new_gateway, minute_ahead):
         assert response.status_code >= 400 and response.headers["x-ratelimit-limit-tokens"] == "10000", model
 
 
-def test_a_request_over_the_limit_is_refused_as_openai_would(new_gateway, minute_ahead):
+def test_a_request_over_the_limit_is_refused_as_openai_would(new_gateway, minute_ahead, unique):
     gateway = new_gateway(tokens_per_minute=1_000)
     assert gateway.chat(text="first", max_tokens=900, model="mock+tokens=900").status_code == 200
-    response = gateway.chat(text="second", max_tokens=900)
+    response = gateway.chat(text=f"refused {unique}", max_tokens=900)
     assert response.status_code == 429
     error = response.json()["error"]
     assert (error["code"], error["type"], error["param"]) == ("rate_limit_exceeded", "rate_limit_error", None)
     assert 1 <= int(response.headers["retry-after"]) <= 120
     assert response.headers["x-ratelimit-remaining-tokens"].isdigit()
     assert gateway.record_of(response)["outcome"] == "refused"
-    assert not gateway.received("second"), "a refused request never reaches the provider"
+    assert not gateway.received(f"refused {unique}"), "a refused request never reaches the provider"
     other = gateway.chat(model="gpt-4o-mini", text="third", max_tokens=900, headers={"authorization": f"Bearer {OTHER_KEY}"})
     assert other.status_code == 200, "another team's counter is another one"
 
