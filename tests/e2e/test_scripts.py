@@ -396,10 +396,11 @@ def test_the_limiter_is_measured_alone(tmp_path):
         assert (limits, consumers) == ("1", "10")
         *latencies, rate, cpu, reads, writes = (float(figure) for figure in figures)
         assert len(latencies) == 4 and min(*latencies, rate, cpu) > 0, (name, figures)
-        assert (reads > 0) == (writes > 0) == (name == "memory"), "a script asks the key-value store for nothing"
+        # A script asks the key-value store for nothing; an instance looks there for what is to be swept.
+        assert (reads >= 1, writes >= 1) == (name == "memory",) * 2 and (name == "memory" or writes == 0), (name, figures)
     assert len(rows) == 2, done.stdout
     held = {int(bytes_): float(mib) for bytes_, mib in re.findall(r"after a prompt of (\d+) bytes: ([\d.]+) MiB", done.stdout)}
-    assert set(held) == {60, 5000} and 0 < held[60] < held[5000] < 20, held
+    assert set(held) == {60, 5000} and 0 < held[60] <= held[5000] < 2, held
 
 
 def test_what_was_measured_of_the_limiter_is_told_although_the_rest_fails(tmp_path):
