@@ -61,13 +61,16 @@ install_debian_package() {
 ensure_venv() {
     venv=.cache/venv
     ensure_python
-    cmp -s tests/requirements.txt "$venv/installed.txt" && return
+    # Of another Python's packages the new one finds none.
+    local wanted
+    wanted=$(python3 --version; cat tests/requirements.txt)
+    [ "$wanted" = "$(cat "$venv/installed.txt" 2>/dev/null)" ] && return
     # Debian has the part of Python that makes environments with pip in them in a package of its own.
     python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian_package python3-venv
     say "installing the Python clients into $venv"
-    python3 -m venv "$venv"
+    python3 -m venv --clear "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
-    cp tests/requirements.txt "$venv/installed.txt"
+    printf '%s\n' "$wanted" >"$venv/installed.txt"
 }
 
 ensure_python() {

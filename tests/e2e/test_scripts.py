@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 import tomllib
 
@@ -142,6 +143,49 @@ def test_up_runs_a_document_of_ones_own_with_paths_as_its_caller_sees_them(up, m
     interrupt(process)
 
 
+def openai_document(mock, tmp_path):
+    """Its backend gets the key that the variable `openai_api_key` holds."""
+    own_document(mock, tmp_path)
+    text = (tmp_path / "my.toml").read_text().replace('secret = "mine"', 'secret = "openai_api_key"')
+    (tmp_path / "my.toml").write_text(text)
+    return ["--config", "my.toml"]
+
+
+@pytest.mark.parametrize(
+    "given", ["openai_api_key=sk-given-0123456789", "openai_api_key=@my-key", "@my-variables.toml", None]
+)
+def test_up_hands_the_key_for_openai_on_to_the_check(up, mock, tmp_path, given):
+    key = "sk-given-0123456789"
+    (tmp_path / "my-key").write_text(key)
+    (tmp_path / "my-variables.toml").write_text(f'openai_api_key = "{key}"')
+    variable = ["--variable", given] if given else []
+    environment = {**os.environ, **({} if given else {"SPIN_VARIABLE_OPENAI_API_KEY": key})}
+    process, address, _ = up(*openai_document(mock, tmp_path), *variable, environment=environment)
+    text = f"with the key of {given}"
+    assert ask(address, KEY, text).status_code == 200
+    received = [entry for entry in httpx.get(f"{mock.url}/mock/log").json() if text in str(entry["body"])]
+    assert [entry["headers"]["authorization"] for entry in received] == [f"Bearer {key}"]
+    interrupt(process)
+
+
+def test_up_without_that_key_says_that_the_document_wants_it(mock, tmp_path):
+    done = subprocess.run(
+        [ROOT / "scripts/up", *openai_document(mock, tmp_path), "--listen", "127.0.0.1:0"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )
+    assert done.returncode != 0 and "backends[0].api_key.secret" in done.stderr, done.stderr
+
+
+def test_up_with_a_key_for_openai_and_no_document_is_no_demo(up):
+    process, address, output = up("--variable", "openai_api_key=sk-0123456789abcdef")
+    assert "mock" not in output() and "the built-in document" in output(), output()
+    assert "authorization: Bearer tollgate-local" in output() and "demo-key" not in output(), output()
+    for key, status in [("tollgate-local", 200), ("demo-key", 401)]:
+        models = httpx.get(f"http://{address}/v1/models", headers={"authorization": f"Bearer {key}"})
+        assert models.status_code == status, models.text
+    interrupt(process)
+
+
 def test_up_says_what_is_wrong_with_a_document_and_starts_nothing(tmp_path):
     (tmp_path / "bad.toml").write_text('[[backends]]\nid = "a b"\nbase_url = "ftp://x"\n')
     done = subprocess.run(
@@ -216,10 +260,11 @@ def test_up_runs_on_spin_where_there_is_one_that_is_new_enough(up, path, version
     interrupt(process)
 
 
-@pytest.mark.parametrize("own, state", [(False, ".spin/demo"), (True, ".spin")])
-def test_a_demo_keeps_its_records_apart(path, mock, tmp_path, own, state):
+@pytest.mark.parametrize("kind, state", [("demo", ".spin/demo"), ("own", ".spin"), ("openai", ".spin")])
+def test_a_demo_keeps_its_records_apart(path, mock, tmp_path, kind, state):
     path.host("spin", "spin 4.1.0 (0a1b2c3 2026-08-20)", then="exit 1")
-    command = [ROOT / "scripts/up", "--listen", "127.0.0.1:0", *(own_document(mock, tmp_path) if own else [])]
+    more = {"demo": [], "own": own_document(mock, tmp_path), "openai": ["--variable", "openai_api_key=sk-0123456789abcdef"]}
+    command = [ROOT / "scripts/up", "--listen", "127.0.0.1:0", *more[kind]]
     done = subprocess.run(command, cwd=tmp_path, env=path.environment, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0 and "the gateway did not start" in done.stderr
     called = path.called()
@@ -260,7 +305,9 @@ def test_debians_python_gets_what_makes_environments(path, tmp_path):
     path("apt-get", f"echo \"$*\" >>'{tmp_path}/installed'")
     path("sudo", 'exec "$@"')
     pip = "mkdir -p .cache/venv/bin; printf '#!/bin/sh\\n' >.cache/venv/bin/pip; chmod +x .cache/venv/bin/pip"
-    path("python3", f"case \"$2\" in *ensurepip*) exit 1 ;; venv) {pip} ;; esac")
+    version = tmp_path / "version"
+    version.write_text("Python 3.11.9")
+    path("python3", f"case \"$*\" in --version) cat {version} ;; *ensurepip*) exit 1 ;; *venv*) {pip} ;; esac")
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests/requirements.txt").write_text("nothing\n")
     for _ in range(2):
@@ -268,6 +315,30 @@ def test_debians_python_gets_what_makes_environments(path, tmp_path):
         assert (done.returncode, done.stdout) == (0, ".cache/venv\n"), done
     installed = (tmp_path / "installed").read_text()
     assert installed.count("python3-venv") == 1, "and the second time nothing is missing"
+    version.write_text("Python 3.12.1")
+    assert library(path, "ensure_venv", folder=tmp_path).returncode == 0
+    assert (tmp_path / "installed").read_text().count("python3-venv") == 2, "another Python finds no package of the first's"
+
+
+def test_fetch_model_gets_what_makes_environments(path, tmp_path):
+    path("apt-get", f"echo \"$*\" >>'{tmp_path}/installed'")
+    path("sudo", 'exec "$@"')
+    without_pip = f"""
+import importlib.machinery, importlib.util, pathlib, venv
+loader = importlib.machinery.SourceFileLoader("fetch_model", "{ROOT}/scripts/fetch-model")
+fetch_model = importlib.util.module_from_spec(importlib.util.spec_from_loader("fetch_model", loader))
+loader.exec_module(fetch_model)
+importlib.util.find_spec = lambda name: None
+venv.create = lambda folder, with_pip: print("made", folder)
+print(fetch_model.python_with_pip(pathlib.Path("{tmp_path}/made")))
+"""
+    command = [sys.executable, "-B", "-c", without_pip]
+    done = subprocess.run(command, env=path.environment, capture_output=True, text=True, timeout=30)
+    assert done.stdout.splitlines() == [f"made {tmp_path}/made", f"{tmp_path}/made/bin/python"], done
+    assert "python3-venv" in (tmp_path / "installed").read_text()
+    path("apt-get", "exit 1")
+    done = subprocess.run(command, env=path.environment, capture_output=True, text=True, timeout=30)
+    assert done.returncode != 0 and "install python3-venv" in done.stderr, done
 
 
 def test_the_oldest_rust_is_the_same_everywhere():
@@ -277,15 +348,16 @@ def test_the_oldest_rust_is_the_same_everywhere():
 
 def test_bench_measures_and_writes_what_it_found(tmp_path):
     found = tmp_path / "found.json"
-    command = ["scripts/bench", "--quick", "--streams", "20", "--only", "direct,pass-through,gateway-memory", "--enforce"]
+    command = ["scripts/bench", "--quick", "--streams", "20", "--only", "pass-through,same-calls-memory,gateway-memory", "--enforce"]
     done = subprocess.run([*command, "--output", found], cwd=ROOT, capture_output=True, text=True, timeout=300)
     results = json.loads(found.read_text())
     holds = all(bar["holds"] for bar in results["bars"])
     assert (done.returncode == 0) == holds and ("bars do not hold" in done.stderr) != holds, done.stderr
     assert set(results) == {
-        "started_at_unix_s", "machine", "settings", "paths", "cpu_relative_to_pass_through", "bars", "notes",
+        "started_at_unix_s", "machine", "settings", "paths", "cpu_relative_to_pass_through", "cpu_relative_to_same_calls",
+        "bars", "notes",
     }
-    assert set(results["paths"]) == {"direct", "pass-through", "gateway-memory"}
+    assert set(results["paths"]) == {"direct", "pass-through", "same-calls-memory", "gateway-memory"}
     gateway = results["paths"]["gateway-memory"]
     figures = """
         added_one_p50_us added_one_p99_us load_per_s load_p50_us cpu_host_us_per_request calls_before calls_after key_value_writes
@@ -299,7 +371,88 @@ def test_bench_measures_and_writes_what_it_found(tmp_path):
     bars = {(bar["path"], bar["what"]): bar for bar in results["bars"]}
     assert bars["direct", "requests per second of the mock"]["at_least"] == 20_000
     assert bars["gateway-memory", "component calls before the upstream call"]["holds"]
+    # CPU time, so true on a busy machine too: 20,000 requests a second on one processor are 50 µs each.
+    assert results["paths"]["direct"]["cpu_mock_us_per_request"]["median"] < 50
+    # What the gateway's CPU is held against makes the same calls and store operations. Those after the answer are one batch
+    # for three requests; the gateway's batches are as large as the machine's pace has them.
+    same = {name: spread["median"] for name, spread in results["paths"]["same-calls-memory"].items()}
+    assert same["calls_before"] == 3 and 0.9 < same["calls_after"] < 1.1
+    for name in ["get", "increment", "set_many"]:
+        ours = gateway[f"key_value_{name}"]["median"]
+        assert 0.4 * ours < same[f"key_value_{name}"] < 2.5 * ours, (name, same, ours)
+    assert 0.9 < same["database_writes"] * 3 < 1.1 and gateway["database_writes"]["median"] > 0
+    assert not [note for note in results["notes"] if "same-calls" in note], "a batch that was not taken would be told there"
+    ratio = gateway["cpu_host_us_per_request"]["median"] / same["cpu_host_us_per_request"]
+    assert results["cpu_relative_to_same_calls"] == {"gateway-memory": pytest.approx(ratio)}
     assert "added ms" in done.stdout and "gateway-memory" in done.stdout
+
+
+def test_the_limiter_is_measured_alone(tmp_path):
+    command = ["scripts/bench", "limiter", "--quick", "--limits", "1", "--consumers", "10"]
+    done = subprocess.run([*command, "--stores", "memory,script"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows = {name: row.split() for name in ["memory", "redis, script"] for row in re.findall(rf"^  {name}\s+(.*)$", done.stdout, re.M)}
+    for name, (limits, consumers, *figures) in rows.items():
+        assert (limits, consumers) == ("1", "10")
+        *latencies, rate, cpu, reads, writes = (float(figure) for figure in figures)
+        assert len(latencies) == 4 and min(*latencies, rate, cpu) > 0, (name, figures)
+        # A script asks the key-value store for nothing; an instance looks there for what is to be swept.
+        assert (reads >= 1, writes >= 1) == (name == "memory",) * 2 and (name == "memory" or writes == 0), (name, figures)
+    assert len(rows) == 2, done.stdout
+    held = {int(bytes_): float(mib) for bytes_, mib in re.findall(r"after a prompt of (\d+) bytes: ([\d.]+) MiB", done.stdout)}
+    assert set(held) == {60, 5000} and 0 < held[60] <= held[5000] < 2, held
+
+
+def test_what_was_measured_of_the_limiter_is_told_although_the_rest_fails(tmp_path):
+    # A Redis that hangs up on everybody fails the second store, after the first was measured.
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "redis-server").write_text(f"""#!{sys.executable}
+import socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])))
+while True:
+    listener.accept()[0].close()
+""")
+    (programs / "redis-server").chmod(0o755)
+    done = subprocess.run(
+        [
+            servers.built(servers.NATIVE / "bench-limiter"), "--quick", "--limits", "1", "--consumers", "10", "--stores", "memory,script",
+            "--dev-host", servers.NATIVE / "dev-host", "--component", servers.WASM / "token_limiter.wasm", "--state", tmp_path / "state",
+        ],
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}, capture_output=True, text=True, timeout=60,
+    )
+    assert done.returncode != 0 and "Script" in done.stderr, done
+    assert re.search(r"^  memory\s+1\s+10\s+\d", done.stdout, re.M) and "redis, script" not in done.stdout, done.stdout
+
+
+def test_the_choice_of_a_deployment_is_measured_alone():
+    done = subprocess.run(["scripts/bench", "selection"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^(\w+)\s+(\d+)\s+(\d+)\s+(\d+)$", done.stdout, re.M)
+    assert [row[0] for row in rows] == [
+        "round_robin", "weighted", "least_busy", "lowest_latency", "lowest_cost", "session",
+    ], done.stdout
+    assert all(int(figure) > 0 for row in rows for figure in row[1:]), rows
+
+
+def test_only_a_soak_that_failed_leaves_its_folder_behind(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(ROOT / "tests/soak")
+    import soak
+
+    monkeypatch.setattr(soak.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["soak"])
+    monkeypatch.setattr(soak, "run", lambda *_: ({("whole", "right"): 1}, {}))
+    soak.main()
+    assert not list(tmp_path.iterdir())
+
+    def fail(*_):
+        raise AssertionError("something did not add up")
+
+    monkeypatch.setattr(soak, "run", fail)
+    with pytest.raises(AssertionError, match="did not add up"):
+        soak.main()
+    [folder] = tmp_path.iterdir()
+    assert str(folder) in capsys.readouterr().err and (folder / "mock.log").exists()
 
 
 def test_the_manifest_keeps_the_platforms_rules():

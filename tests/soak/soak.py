@@ -8,6 +8,7 @@ import asyncio
 import json
 import pathlib
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -319,8 +320,12 @@ def main():
     mock = servers.start_mock(folder)
     try:
         outcomes, figures = run(folder, mock, arguments.seconds, arguments.streams)
+    except BaseException:
+        print(f"the logs and stores of this run are in {folder}", file=sys.stderr)
+        raise
     finally:
         mock.stop()
+    shutil.rmtree(folder)
     for (model, outcome), count in sorted(outcomes.items()):
         print(f"{model:16} {outcome:8} {count}")
     print(json.dumps(figures))

@@ -12,9 +12,10 @@ use tokio::time::sleep;
 
 /// Where `dev-host up --stats` answers with its counters.
 const STATS_PATH: &str = "/.well-known/dev-host/stats";
-/// Paths that are called after the answer, the probe's own last; everything else is called before it.
-const PATHS_AFTER: [&str; 5] =
-    [limiter::SETTLE_PATH, cache::STORE_PATH, cache::STORE_BATCH_PATH, record::RECORDS_PATH, "/after"];
+/// Paths that are called after the answer, by the gateway and by the probe that makes its calls; everything else is
+/// called before it.
+const PATHS_AFTER: [&str; 4] =
+    [limiter::SETTLE_PATH, cache::STORE_PATH, cache::STORE_BATCH_PATH, record::RECORDS_PATH];
 /// Key-value operations that write; each is one durable write of the default store.
 const WRITES: [&str; 6] = ["set", "delete", "increment", "set_many", "delete_many", "swap"];
 /// Longer than the gateway waits to batch its after-work, so that no change in between means no more to come.
@@ -33,6 +34,9 @@ pub struct Counters {
     pub key_value: BTreeMap<String, u64>,
     /// SQLite statements.
     pub sqlite: Sqlite,
+    /// Instances that live now, by component.
+    #[serde(default)]
+    pub instances: BTreeMap<String, u64>,
 }
 
 /// What was done on SQLite.
@@ -64,7 +68,7 @@ impl Counters {
         loop {
             sleep(QUIET).await;
             let now = Self::read(address).await?;
-            if now == before {
+            if now.is_as_quiet_as(&before) {
                 return Ok(now);
             }
             anyhow::ensure!(started.elapsed() < PATIENCE, "after-work still goes on after {PATIENCE:?}");
@@ -72,7 +76,13 @@ impl Counters {
         }
     }
 
-    /// How much they grew since `earlier`.
+    /// Whether nothing was done in between; instances may have ended.
+    fn is_as_quiet_as(&self, earlier: &Self) -> bool {
+        Self { instances: BTreeMap::new(), ..self.clone() }
+            == Self { instances: BTreeMap::new(), ..earlier.clone() }
+    }
+
+    /// How much they grew since `earlier`; instances are those of now.
     pub fn since(&self, earlier: &Self) -> Self {
         let grown = |now: &BTreeMap<String, u64>, before: &BTreeMap<String, u64>| {
             now.iter().map(|(name, count)| (name.clone(), count - before.get(name).unwrap_or(&0))).collect()
@@ -85,6 +95,7 @@ impl Counters {
                 statements: self.sqlite.statements - earlier.sqlite.statements,
                 writes: self.sqlite.writes - earlier.sqlite.writes,
             },
+            instances: self.instances.clone(),
         }
     }
 
@@ -130,6 +141,20 @@ mod tests {
         assert_eq!(counters.calls_before(), 33);
         assert_eq!(counters.calls_after(), 12);
         assert_eq!(counters.key_value_writes(), 21);
+    }
+
+    #[test]
+    fn an_instance_that_ends_is_nothing_that_goes_on() {
+        let with = |more: &str| {
+            counters(&format!(
+                r#"{{"calls":{{}},"outbound":0,"key_value":{{}},"sqlite":{{"statements":0,"writes":0}},{more}}}"#
+            ))
+        };
+        let before = with(r#""instances":{"router":2}"#);
+        assert!(with(r#""instances":{"router":1}"#).is_as_quiet_as(&before));
+        let mut later = before.clone();
+        later.outbound += 1;
+        assert!(!later.is_as_quiet_as(&before));
     }
 
     #[test]

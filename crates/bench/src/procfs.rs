@@ -34,10 +34,22 @@ pub fn tree_usage(root: u32) -> anyhow::Result<Usage> {
     let mut usage = Usage::default();
     for pid in descendants(root, &processes) {
         usage.cpu_us += processes.get(&pid).map_or(0, |stat| stat.cpu_ticks * US_PER_TICK);
-        usage.rss_bytes +=
-            fs::read_to_string(format!("/proc/{pid}/status")).ok().as_deref().and_then(rss).unwrap_or(0);
+        usage.rss_bytes += fs::read_to_string(format!("/proc/{pid}/status"))
+            .ok()
+            .and_then(|status| memory(&status, "VmRSS:"))
+            .unwrap_or(0);
     }
     Ok(usage)
+}
+
+/// Memory of a process that is its own, in bytes: what the kernel calls anonymous. Pages of a file, or of memory that is
+/// mapped several times, as instances map what a component's memory begins with, are in its resident memory each time.
+///
+/// # Errors
+/// If it is gone.
+pub fn own_bytes(pid: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("/proc")?;
+    memory(&status, "RssAnon:").context("no RssAnon in /proc/<pid>/status")
 }
 
 /// CPU time of this process, in microseconds.
@@ -93,8 +105,9 @@ fn descendants(root: u32, processes: &BTreeMap<u32, Stat>) -> Vec<u32> {
     found
 }
 
-fn rss(status: &str) -> Option<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// In bytes.
+fn memory(status: &str, name: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name))?;
     value.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
@@ -124,7 +137,8 @@ mod tests {
 
     #[test]
     fn memory_and_limits_are_read_as_the_kernel_writes_them() {
-        assert_eq!(rss("Name:\tx\nVmRSS:\t    2048 kB\nThreads:\t3\n"), Some(2 << 20));
+        let status = "Name:\tx\nVmRSS:\t    2048 kB\nRssAnon:\t     1 kB\nThreads:\t3\n";
+        assert_eq!((memory(status, "VmRSS:"), memory(status, "RssAnon:")), (Some(2 << 20), Some(1 << 10)));
         let limits =
             "Max cpu time  unlimited unlimited seconds\nMax open files            1024    4096     files\n";
         assert_eq!(soft_limit(limits, "Max open files"), Some(1024));
@@ -134,7 +148,7 @@ mod tests {
     #[test]
     fn this_process_uses_something() {
         let usage = tree_usage(std::process::id()).unwrap();
-        assert!(usage.rss_bytes > 0);
+        assert!(usage.rss_bytes > own_bytes(std::process::id()).unwrap());
         assert!(open_files_limit().unwrap() > 0);
         own_cpu_us().unwrap();
     }

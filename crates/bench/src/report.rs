@@ -7,6 +7,7 @@ use crate::scenario::Scenario;
 use crate::settings::Settings;
 use crate::summary::Summary;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Everything that a run found.
@@ -80,7 +81,7 @@ impl Report<'_> {
         );
         text.push_str(&self.table(&STREAMS));
         text.push_str(
-            "\nCPU per request, relative to the bare pass-through and to the same calls in memory\n\n",
+            "\nCPU per request, Redis' own included: relative to the bare pass-through, and to the same calls on the same store\n\n",
         );
         let mut rows = Vec::new();
         for scenario in self.settings.scenarios() {
@@ -106,12 +107,10 @@ impl Report<'_> {
     /// Everything.
     pub fn json(&self) -> Value {
         let scenarios = self.settings.scenarios();
-        let relative: serde_json::Map<_, _> = scenarios
-            .iter()
-            .filter_map(|&path| {
-                Some((path.name().to_owned(), cpu_relative_to_floor(self.summary, path)?.into()))
-            })
-            .collect();
+        let relative = |to: fn(&Summary, Scenario) -> Option<f64>| {
+            let paths = scenarios.iter().filter_map(|&path| Some((path.name(), to(self.summary, path)?)));
+            json!(paths.collect::<BTreeMap<_, _>>())
+        };
         let bars: Vec<_> = self
             .bars()
             .into_iter()
@@ -139,7 +138,8 @@ impl Report<'_> {
                 "answer_bytes": crate::questions::TEXT_BYTES,
             },
             "paths": self.summary,
-            "cpu_relative_to_pass_through": relative,
+            "cpu_relative_to_pass_through": relative(cpu_relative_to_floor),
+            "cpu_relative_to_same_calls": relative(cpu_relative_to_same_calls),
             "bars": bars,
             "notes": self.notes,
         })
@@ -201,17 +201,19 @@ mod tests {
 
     #[test]
     fn the_report_names_every_path_and_says_which_bars_fail() {
-        let settings = Settings::parse_from(["bench", "--only", "gateway-wal,pass-through"]);
+        let settings = Settings::parse_from(["bench", "--only", "gateway-wal,pass-through,same-calls-wal"]);
         let mut summary = Summary::default();
         summary.add(Scenario::PassThrough, Figures::from([("cpu_host_us_per_request".to_owned(), 100.0)]));
+        summary.add(Scenario::SameCallsWal, Figures::from([("cpu_host_us_per_request".to_owned(), 200.0)]));
         summary.add(Scenario::GatewayWal, Figures::from([("cpu_host_us_per_request".to_owned(), 500.0)]));
         let notes = ["a note".to_owned()];
         let report = Report { started_at_unix_s: 0, settings: &settings, summary: &summary, notes: &notes };
         let text = report.text();
-        for part in ["direct", "pass-through", "gateway-wal", "5.00 (at most 4)", "FAILS", "a note"] {
+        for part in ["direct", "pass-through", "gateway-wal", "5.00", "2.50 (at most 2)", "FAILS", "a note"] {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!text.contains("gateway-redis"), "{text}");
         assert_eq!(report.json()["cpu_relative_to_pass_through"]["gateway-wal"], 5.0);
+        assert_eq!(report.json()["cpu_relative_to_same_calls"], json!({"gateway-wal": 2.5}));
     }
 }

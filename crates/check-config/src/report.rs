@@ -52,16 +52,20 @@ fn push_list(text: &mut String, what: &str, entries: impl ExactSizeIterator<Item
     }
 }
 
+/// Stands for an address that no document holds; a note of the summary says what to put there.
+const LIMITER_REDIS: &str = "limiter_redis=redis://host:port";
+
 /// The command that runs a gateway with this document.
 fn spin_up(summary: &Summary, gateway_path: &str, secrets_path: Option<&str>) -> String {
     let mut command = "spin up".to_owned();
-    for variable in variables(summary, gateway_path, secrets_path) {
+    let placeholder = summary.is_limiter_on_redis.then(|| LIMITER_REDIS.to_owned());
+    for variable in variables(summary, gateway_path, secrets_path).into_iter().chain(placeholder) {
         push(&mut command, format_args!(" \\\n  --variable {}", quoted(&variable)));
     }
     command
 }
 
-/// The arguments of that command, one a line, unquoted.
+/// The arguments of that command, one a line, unquoted and without placeholders.
 pub fn spin_arguments(summary: &Summary, gateway_path: &str, secrets_path: Option<&str>) -> String {
     let mut lines = String::new();
     for variable in variables(summary, gateway_path, secrets_path) {
@@ -105,6 +109,15 @@ mod tests {
   --variable 'http_backend_2=http://[::1]:8000'"
         );
         assert_eq!(spin_up(&Summary::default(), "g.toml", None), "spin up \\\n  --variable gateway=@g.toml");
+    }
+
+    #[test]
+    fn the_address_of_the_limiters_redis_is_left_to_be_filled_in() {
+        let summary = Summary { is_limiter_on_redis: true, ..Summary::default() };
+        assert!(
+            spin_up(&summary, "g.toml", None).ends_with(" \\\n  --variable limiter_redis=redis://host:port")
+        );
+        assert_eq!(spin_arguments(&summary, "g.toml", None), "--variable\ngateway=@g.toml\n");
     }
 
     #[test]

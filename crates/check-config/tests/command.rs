@@ -23,6 +23,19 @@ fn a_valid_document_prints_a_summary_and_the_command() {
 }
 
 #[test]
+fn counters_in_a_redis_of_their_own_want_its_address() {
+    let document = std::env::temp_dir().join(format!("check-config-redis-{}.toml", std::process::id()));
+    let demo = include_str!("../../../examples/demo.toml");
+    std::fs::write(&document, format!("{demo}\n[limiter]\nstore = \"redis\"\n")).unwrap();
+    let output = run(&[document.to_str().unwrap()]).unwrap();
+    std::fs::remove_file(&document).unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    assert!(stdout.contains("note: ") && stdout.contains("limiter_redis_password"), "{stdout}");
+    assert!(stdout.ends_with("--variable limiter_redis=redis://host:port\n"), "{stdout}");
+}
+
+#[test]
 fn a_script_gets_the_arguments_one_a_line() {
     let output = run(&["demo.toml", "--spin-arguments"]).unwrap();
     let expected = "--variable\ngateway=@demo.toml\n--variable\nhttp_backend_1=http://127.0.0.1:9100\n";

@@ -40,7 +40,7 @@ const DEFAULT_DATABASE_FILE: &str = "sqlite_db.db";
 const DEFAULT_STATE_DIRECTORY: &str = ".spin";
 
 /// What the command line says about an application.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Options {
     /// The manifest.
     pub manifest: PathBuf,
@@ -60,6 +60,8 @@ pub struct Options {
     pub disable_cache: bool,
     /// `--resolve`: addresses by `host:port`.
     pub resolved: HashMap<String, SocketAddr>,
+    /// `--max-instance-concurrent-reuse-count`; at least 1.
+    pub max_concurrent_requests: usize,
 }
 
 /// An application that can answer requests.
@@ -99,7 +101,8 @@ impl App {
             {
                 let pre = runtime.load(id, &declared.source)?;
                 let component = Arc::new(assembly.component(id, declared)?);
-                let factory = InstanceFactory::new(runtime.engine.clone(), pre, component);
+                let at_once = options.max_concurrent_requests;
+                let factory = InstanceFactory::new(runtime.engine.clone(), pre, component, at_once);
                 components.insert(id.to_owned(), ProxyHandler::new(factory));
             }
         }

@@ -1,12 +1,13 @@
 //! How requests share instances. Decides when an instance takes another request, when it is dropped and how one is
 //! made; the rest is `ProxyHandler`, from the crate that Spin uses.
 //!
-//! An instance serves at most [`MAX_REQUESTS`] requests, [`MAX_CONCURRENT_REQUESTS`] at a time, and ends when it has
-//! been idle for [`IDLE_TIMEOUT`]. There is no request timeout. A trap ends the instance and every request in it.
+//! An instance serves at most [`MAX_REQUESTS`] requests, [`MAX_CONCURRENT_REQUESTS`] at a time unless the command line
+//! says otherwise, and ends when it has been idle for [`IDLE_TIMEOUT`]. There is no request timeout. A trap ends the instance and every request in it.
 
 use crate::app::App;
 use crate::component::Component;
 use crate::instance::InstanceState;
+use crate::stats;
 use crate::terminal::report;
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -25,8 +26,8 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 /// Requests per instance: Spin's default.
 pub const MAX_REQUESTS: usize = 128;
 
-/// Requests per instance at the same time: Spin's default.
-pub const MAX_CONCURRENT_REQUESTS: usize = 16;
+/// Requests per instance at the same time: Spin's default, which `--max-instance-concurrent-reuse-count` changes.
+pub const MAX_CONCURRENT_REQUESTS: u16 = 16;
 
 /// How long an instance without a request is kept: Spin's default.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -39,13 +40,19 @@ pub struct InstanceFactory {
     engine: Engine,
     pre: ServicePre<InstanceState>,
     component: Arc<Component>,
+    max_concurrent_requests: usize,
     app: OnceLock<Weak<App>>,
 }
 
 impl InstanceFactory {
     /// A factory that works once it has been [attached](Self::attach) to its application.
-    pub fn new(engine: Engine, pre: ServicePre<InstanceState>, component: Arc<Component>) -> Self {
-        Self { engine, pre, component, app: OnceLock::new() }
+    pub fn new(
+        engine: Engine,
+        pre: ServicePre<InstanceState>,
+        component: Arc<Component>,
+        max_concurrent_requests: usize,
+    ) -> Self {
+        Self { engine, pre, component, max_concurrent_requests, app: OnceLock::new() }
     }
 
     /// Names the application whose components the instances may call.
@@ -65,12 +72,13 @@ impl HandlerState for InstanceFactory {
         let mut store = Store::new(&self.engine, InstanceState::new(self.component.clone(), app));
         store.set_epoch_deadline(NO_EPOCH_DEADLINE);
         let service = self.pre.instantiate_async(&mut store).await?;
+        stats::instance_made(&self.component.id);
         Ok(Instance {
             store,
             proxy: Proxy::P3(service),
             view: ViewFn::P3(InstanceState::http),
             expiration: IdleTimer::default(),
-            state: ReuseLimits,
+            state: ReuseLimits { max_concurrent_requests: self.max_concurrent_requests },
         })
     }
 }
@@ -105,7 +113,9 @@ impl WorkerExpiration for IdleTimer {
 }
 
 /// Says when an instance takes another request.
-pub struct ReuseLimits;
+pub struct ReuseLimits {
+    max_concurrent_requests: usize,
+}
 
 impl WorkerState for ReuseLimits {
     type StoreData = InstanceState;
@@ -114,7 +124,7 @@ impl WorkerState for ReuseLimits {
     fn should_accept_request(&self, concurrent_count: usize, total_count: usize) -> ShouldAccept {
         if total_count >= MAX_REQUESTS {
             ShouldAccept::Never
-        } else if concurrent_count >= MAX_CONCURRENT_REQUESTS {
+        } else if concurrent_count >= self.max_concurrent_requests {
             ShouldAccept::No
         } else {
             ShouldAccept::Yes
@@ -131,8 +141,9 @@ impl WorkerState for ReuseLimits {
     }
 
     fn drop(&self, store: Store<InstanceState>, result: Result<(), wasmtime::Error>) {
+        let id = &store.data().component.id;
+        stats::instance_ended(id);
         if let Err(error) = result {
-            let id = &store.data().component.id;
             report(format_args!("component {id:?}: an instance failed: {error:?}"));
         }
     }

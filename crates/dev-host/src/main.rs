@@ -6,6 +6,7 @@
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use dev_host::app::{App, Options};
+use dev_host::handler::MAX_CONCURRENT_REQUESTS;
 use dev_host::{server, stats};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -68,6 +69,10 @@ struct Up {
     #[arg(long)]
     stats: bool,
 
+    /// Requests that an instance takes at a time.
+    #[arg(long, default_value_t = MAX_CONCURRENT_REQUESTS, value_parser = clap::value_parser!(u16).range(1..))]
+    max_instance_concurrent_reuse_count: u16,
+
     /// Connect to this address instead of asking the resolver, `host:port=address:port`; certificates are still checked
     /// against the host. For tests. Repeatable.
     #[arg(long = "resolve", value_parser = resolution)]
@@ -91,6 +96,7 @@ fn main() -> anyhow::Result<()> {
         quiet: up.quiet,
         disable_cache: up.disable_cache,
         resolved: up.resolved.into_iter().collect(),
+        max_concurrent_requests: up.max_instance_concurrent_reuse_count.into(),
     };
     if up.stats {
         stats::turn_on();

@@ -1,5 +1,5 @@
 //! What the application did, counted for a benchmark: component calls by path, store operations, requests to the
-//! network. Off unless [`turn_on`] was called; then `GET` [`PATH`] answers with the counts since the start.
+//! network, live instances. Off unless [`turn_on`] was called; then `GET` [`PATH`] answers with the counts since the start.
 //!
 //! One set of counters for the process, because a process runs one application.
 
@@ -27,6 +27,8 @@ struct Stats {
     key_value: [AtomicU64; KeyValue::NAMES.len()],
     sqlite_statements: AtomicU64,
     sqlite_writes: AtomicU64,
+    /// Those that live, by component.
+    instances: Mutex<BTreeMap<String, u64>>,
 }
 
 /// A key-value operation.
@@ -100,7 +102,25 @@ pub fn sqlite(has_written: bool) {
     }
 }
 
-/// The counts since the start, if anything is counted.
+/// Counts an instance that has been made.
+pub fn instance_made(component: &str) {
+    change_instances(component, |live| live + 1);
+}
+
+/// Counts an instance that has ended.
+pub fn instance_ended(component: &str) {
+    change_instances(component, |live| live.saturating_sub(1));
+}
+
+fn change_instances(component: &str, change: impl Fn(u64) -> u64) {
+    if let Some(stats) = STATS.get() {
+        let mut instances = stats.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = instances.entry(component.to_owned()).or_default();
+        *live = change(*live);
+    }
+}
+
+/// The counts since the start, if anything is counted; `instances` are those that live now.
 pub fn counts() -> Option<Value> {
     let stats = STATS.get()?;
     let key_value: serde_json::Map<_, _> = KeyValue::NAMES
@@ -116,6 +136,7 @@ pub fn counts() -> Option<Value> {
             "statements": stats.sqlite_statements.load(Relaxed),
             "writes": stats.sqlite_writes.load(Relaxed),
         },
+        "instances": *stats.instances.lock().unwrap_or_else(PoisonError::into_inner),
     }))
 }
 
@@ -136,12 +157,16 @@ mod tests {
         outbound();
         sqlite(false);
         sqlite(true);
+        instance_made("router");
+        instance_made("router");
+        instance_ended("router");
         let counts = counts().unwrap();
         assert_eq!(counts["calls"]["router /0"], 2);
         assert_eq!(counts["calls"]["router (other)"], 36);
         assert_eq!(counts["calls"].as_object().unwrap().len(), MAX_PATHS + 1);
         assert_eq!((&counts["key_value"]["swap"], &counts["key_value"]["get"]), (&json!(1), &json!(0)));
         assert_eq!(counts["outbound"], 1);
+        assert_eq!(counts["instances"], json!({"router": 1}));
         assert_eq!(counts["sqlite"], json!({"statements": 2, "writes": 1}));
     }
 }

@@ -5,8 +5,8 @@ use crate::fields::path_of;
 use crate::names::{did_you_mean, is_model_name};
 use crate::router::{PlainVariables, RouterConfig};
 use crate::secret::Secrets;
+use crate::{CounterStore, LimiterConfig, cache, limits, router, usage};
 use crate::{Problems, UsageConfig};
-use crate::{cache, limits, router, usage};
 use http::uri::Scheme;
 
 /// Plain-http origins that an app can be allowed to call: its manifest lists any https host, and one variable for
@@ -30,6 +30,8 @@ pub struct Summary {
     pub limits: Vec<String>,
     /// Names that have a price, sorted.
     pub prices: Vec<String>,
+    /// Whether the limits' counters are in a Redis of their own, which a variable names.
+    pub is_limiter_on_redis: bool,
     /// Whether the cache is on.
     pub is_cache_enabled: bool,
     /// What is allowed but perhaps not meant, one sentence each.
@@ -77,7 +79,7 @@ pub fn check(gateway: &str, secrets: &str, plain: PlainVariables<'_>) -> Result<
             ),
         );
     }
-    let notes = notes(&router, &usage);
+    let notes = notes(&router, &limiter, &usage);
     let summary = Summary {
         is_built_in: document.is_built_in,
         backends: router.backends.iter().map(|b| (b.id.clone(), b.base_url.origin())).collect(),
@@ -90,6 +92,7 @@ pub fn check(gateway: &str, secrets: &str, plain: PlainVariables<'_>) -> Result<
         consumers: router.consumers.iter().map(|consumer| consumer.id.clone()).collect(),
         limits: limiter.limits.iter().map(|limit| limit.name.clone()).collect(),
         prices: usage.pricing.names().into_iter().map(str::to_owned).collect(),
+        is_limiter_on_redis: limiter.store == CounterStore::Redis,
         is_cache_enabled: cache.enabled,
         notes,
     };
@@ -127,8 +130,13 @@ fn plain_http_origins(router: &RouterConfig) -> Vec<String> {
     origins
 }
 
-fn notes(router: &RouterConfig, usage: &UsageConfig) -> Vec<String> {
+fn notes(router: &RouterConfig, limiter: &LimiterConfig, usage: &UsageConfig) -> Vec<String> {
     let mut notes = Vec::new();
+    if limiter.store == CounterStore::Redis {
+        let message = "the limits' counters are in a Redis of their own: set the variable limiter_redis to \
+                       redis://host:port, and limiter_redis_password if it has a password";
+        notes.push(message.to_owned());
+    }
     for backend in &router.backends {
         let is_used = |backend_id: &str| {
             router

@@ -36,6 +36,22 @@ impl LimiterStore {
         LimiterStore::Script,
     ];
 
+    /// Its name on the command line.
+    pub fn option(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Wal => "wal",
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+            Self::Script => "script",
+        }
+    }
+
+    /// The store of that name.
+    pub fn named(option: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|store| store.option() == option)
+    }
+
     /// Its name in the results.
     pub fn name(self) -> &'static str {
         match self {
@@ -53,6 +69,11 @@ impl LimiterStore {
     }
 }
 
+/// How many limits match every request.
+pub const LIMITS: [usize; 3] = [1, 3, 8];
+/// How many consumers there are.
+pub const CONSUMERS: [u32; 2] = [10, 100_000];
+
 /// Eight ways to count, each with counters of its own, so that the first `n` are `n` limits that all decide.
 const COUNTER_KEYS: [&str; 8] = [
     r#""consumer""#,
@@ -69,8 +90,8 @@ impl Cell {
     /// All of them, in the order of the report.
     pub fn all() -> impl Iterator<Item = Cell> {
         LimiterStore::ALL.into_iter().flat_map(|store| {
-            [1, 3, 8].into_iter().flat_map(move |limits| {
-                [10, 100_000].into_iter().map(move |consumers| Cell { store, limits, consumers })
+            LIMITS.into_iter().flat_map(move |limits| {
+                CONSUMERS.into_iter().map(move |consumers| Cell { store, limits, consumers })
             })
         })
     }
@@ -100,6 +121,14 @@ mod tests {
         assert_eq!(cells.len(), 5 * 3 * 2);
         cells.dedup();
         assert_eq!(cells.len(), 30);
+    }
+
+    #[test]
+    fn every_store_is_found_by_its_option() {
+        for store in LimiterStore::ALL {
+            assert_eq!(LimiterStore::named(store.option()), Some(store));
+        }
+        assert_eq!(LimiterStore::named("etcd"), None);
     }
 
     #[test]

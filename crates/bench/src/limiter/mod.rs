@@ -4,10 +4,12 @@
 mod cell;
 mod client;
 mod load;
+mod memory;
 mod report;
 mod rig;
 
-pub use cell::{Cell, LimiterStore};
+pub use cell::{CONSUMERS, Cell, LIMITS, LimiterStore};
 pub use load::{Figures, measure};
+pub use memory::{Held, PROMPTS, held};
 pub use report::text;
 pub use rig::Rig;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// One host with its store.
@@ -74,36 +74,42 @@ fn start(dev_host: &Path, component: &Path, directory: &Path, cell: Cell) -> any
         set_wal_mode(&state.join("sqlite_key_value.db"))?;
     }
     let script_url = if cell.store == LimiterStore::Script { redis_url.as_str() } else { "" };
-    let mut command = Command::new(dev_host);
-    command
-        .current_dir(directory)
-        .args(["up", "--listen", "127.0.0.1:0", "--quiet", "--stats", "--from"])
-        .arg(manifest(directory, component)?)
-        .arg("--state-dir")
-        .arg(&state)
-        .args(["--variable", "gateway=@gateway.toml"])
-        .args(["--variable", &format!("limiter_redis={script_url}")])
-        .arg("--runtime-config-file")
-        .arg(write(directory, "runtime-config.toml", &runtime_config)?);
+    let mut command = command(dev_host, component, directory, script_url)?;
+    command.arg("--runtime-config-file").arg(write(directory, "runtime-config.toml", &runtime_config)?);
     let process = Process::serving(&mut command, "Serving ")
         .with_context(|| format!("{} with {} limits", cell.store.name(), cell.limits))?;
     Ok(Host { process, redis })
 }
 
+/// Runs the limiter with the document in `gateway.toml`; `script_url` is the Redis that it asks by itself, if any.
+pub(super) fn command(
+    dev_host: &Path,
+    component: &Path,
+    directory: &Path,
+    script_url: &str,
+) -> anyhow::Result<Command> {
+    let mut command = Command::new(dev_host);
+    command
+        .current_dir(directory)
+        .args(["up", "--listen", "127.0.0.1:0", "--quiet", "--stats", "--from"])
+        .arg(write(directory, "spin.toml", &manifest(component))?)
+        .args(["--state-dir", "state", "--variable", "gateway=@gateway.toml"])
+        .args(["--variable", &format!("limiter_redis={script_url}")]);
+    Ok(command)
+}
+
 /// The limiter as an app of its own, its private routes in public.
-fn manifest(directory: &Path, component: &Path) -> anyhow::Result<PathBuf> {
+fn manifest(component: &Path) -> String {
     let source = component.display();
-    write(
-        directory,
-        "spin.toml",
-        &format!(
-            r#"
+    format!(
+        r#"
 spin_manifest_version = 2
 [application]
 name = "limiter-alone"
 [variables]
 gateway = {{ default = "" }}
 limiter_redis = {{ default = "" }}
+limiter_redis_password = {{ default = "" }}
 admin_token = {{ default = "" }}
 [[trigger.http]]
 route = "/..."
@@ -115,8 +121,27 @@ allowed_outbound_hosts = ["{{{{ limiter_redis }}}}"]
 [component.token-limiter.variables]
 gateway = "{{{{ gateway }}}}"
 limiter_redis = "{{{{ limiter_redis }}}}"
+limiter_redis_password = "{{{{ limiter_redis_password }}}}"
 admin_token = "{{{{ admin_token }}}}"
 "#
-        ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A variable that a component reads and its manifest does not declare is an error at that moment.
+    #[test]
+    fn the_limiter_alone_has_every_variable_that_it_has_in_the_gateway() {
+        let gateway = include_str!("../../../../spin.toml");
+        let (_, variables) = gateway.split_once("[component.token-limiter.variables]\n").unwrap();
+        let variables: Vec<_> = variables.lines().take_while(|line| !line.starts_with('[')).collect();
+        assert!(variables.len() > 2, "{variables:?}");
+        let alone = manifest(Path::new("token_limiter.wasm"));
+        let (_, alone) = alone.split_once("[component.token-limiter.variables]\n").unwrap();
+        for variable in variables {
+            assert!(alone.lines().any(|line| line == variable), "{variable}");
+        }
+    }
 }

@@ -5,11 +5,14 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Host, Launch, repository};
+use crate::support::{Host, Launch, at_once, repository};
 
-/// The probe with the model's files linked to where Spin looks for them.
 fn probe() -> Host {
-    let launch = Launch::probe("ai_models = ['all-minilm-l6-v2']");
+    with_model(Launch::probe("ai_models = ['all-minilm-l6-v2']"))
+}
+
+/// Starts an application with the model's files linked to where Spin looks for them.
+fn with_model(launch: Launch) -> Host {
     let models = repository().join(".spin/ai-models").canonicalize().unwrap_or_default();
     assert!(
         models.join("all-minilm-l6-v2/model.safetensors").exists(),
@@ -75,4 +78,39 @@ fn an_embedding_holds_up_the_other_requests_of_its_instance() {
     sleeping.read().ok();
     assert!(asked.elapsed() > Duration::from_millis(600), "{:?}", asked.elapsed());
     assert_eq!(embedding.read().json()["embeddings"].as_array().unwrap().len(), 60);
+}
+
+/// One call at a time in the whole process, whichever component makes it.
+#[test]
+fn embeddings_of_two_components_run_one_after_the_other() {
+    let host = with_model(Launch::new(
+        "
+        spin_manifest_version = 2
+        [application]
+        name = 'two'
+        [[trigger.http]]
+        route = '/one/...'
+        component = 'one'
+        [component.one]
+        source = 'BEHAVIOUR'
+        ai_models = ['all-minilm-l6-v2']
+        [[trigger.http]]
+        route = '/two/...'
+        component = 'two'
+        [component.two]
+        source = 'BEHAVIOUR'
+        ai_models = ['all-minilm-l6-v2']
+        ",
+    ));
+    // The first call loads the model.
+    host.post("/one/embed", "text").ok();
+    let text = "How do I reset my password when I no longer have the address I signed up with?\n".repeat(40);
+    let asked = Instant::now();
+    let mut took = at_once(2, |index| {
+        host.post(["/one/embed", "/two/embed"][index], &text).ok();
+        asked.elapsed()
+    });
+    took.sort();
+    // Side by side both would end together.
+    assert!(took[1] - took[0] > took[0] / 2, "{took:?}");
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Ending, Host, Launch};
+use crate::support::{Client, Ending, Host, Launch, eventually};
 
 fn probe() -> Host {
     Launch::probe("").start()
@@ -153,4 +153,28 @@ fn instances_come_from_a_pool() {
     let said = host.kill();
     assert!(kib > 1 << 30, "{kib} KiB of address space");
     assert!(!said.contains("no pool"), "{said}");
+}
+
+/// Each with one request at a time, so that 500 requests that each wait for another component's answer take a thousand
+/// instances, and only 500 connections.
+#[test]
+fn a_thousand_instances_live_at_once_and_no_more() {
+    let host = Launch::probe("allowed_outbound_hosts = ['http://probe.spin.internal']")
+        .argument("--max-instance-concurrent-reuse-count")
+        .argument("1")
+        .argument("--stats")
+        .start();
+    let slowly = [("x-url", "http://probe.spin.internal/sleep?ms=10000")];
+    let mut waiting: Vec<_> = (0..500).map(|_| host.connect()).collect();
+    for client in &mut waiting {
+        client.send("GET", "/fetch", &slowly, b"");
+    }
+    eventually("a thousand instances", || {
+        let live = host.get("/.well-known/dev-host/stats").json()["instances"]["probe"].as_u64();
+        (live == Some(1_000)).then_some(())
+    });
+    let reply = host.get("/instance");
+    assert_eq!((reply.status, reply.text()), (500, ""));
+    assert!(host.kill().contains("maximum concurrent"), "the pool should be why");
+    drop(waiting);
 }
