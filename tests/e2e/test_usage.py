@@ -182,7 +182,7 @@ def test_a_report_that_takes_long_holds_up_no_batch(new_gateway, tmp_path, uniqu
     written_s = time.monotonic() - answered
     reading.join()
     ((report_s, *page),) = took
-    assert page == [200, True] and written_s < report_s / 2, f"written after {written_s:.2f} s, the report took {report_s:.2f} s"
+    assert page == [200, True] and written_s < report_s * 0.8, f"written after {written_s:.2f} s, the report took {report_s:.2f} s"
 
 
 def test_the_operators_pages_want_the_admin_token(gateway):
