@@ -56,7 +56,7 @@ WHOLE_CALLS = {
 WHOLE = {name for name, (_, kind) in FAULTS.items() if kind in ("continue", "buffer")}
 # How a client may leave: after so many bytes of its answer, or so many seconds after its request.
 LEAVES = [None] * 18 + ["600 bytes", "0.1 s"]
-STREAM_WITHIN_S = 30
+STREAM_WITHIN_S = 120
 # What the host's memory may grow by from the second quarter of the time to the last, beyond a fifth: less is noise.
 SLACK_BYTES = 20 * 1024 * 1024
 
