@@ -75,7 +75,7 @@ pub async fn ask(call: &Call, attempt: &Attempt<'_, '_>, settings: &Settings) ->
             Head::Stream { .. } => Err(in_another_form("an event stream, though none was asked for")),
         }
     };
-    in_time(u64::MAX, attempt.timeouts.total_ms, whole).await
+    in_time(u64::MAX, attempt.left_ms, whole).await
 }
 
 /// Waits until a stream has begun to answer; one that is gathered, until it is whole.
@@ -89,7 +89,7 @@ async fn ask_for_stream(
     let asked_ms = call.clock.elapsed_ms();
     let sent = send(call, attempt, settings, body);
     // The first token cannot come before the head.
-    let head = in_time(limits.first_token_ms, attempt.timeouts.total_ms, sent).await?;
+    let head = in_time(limits.first_token_ms, attempt.left_ms, sent).await?;
     let (headers, source, limits) = match head {
         Head::Stream { headers, source } => (headers, source, limits),
         Head::Whole { mut headers, incoming } => {
@@ -188,7 +188,7 @@ pub async fn go_on(
     let limits = limits(call, settings);
     let asked_ms = call.clock.elapsed_ms();
     let sent = send(call, attempt, settings, body);
-    match in_time(limits.first_token_ms, attempt.timeouts.total_ms, sent).await? {
+    match in_time(limits.first_token_ms, attempt.left_ms, sent).await? {
         Head::Stream { source, .. } => Ok(Resumed { source, joint, asked_ms, limits }),
         Head::Whole { headers, incoming } => {
             let body = read_in_place_of_stream(call, attempt, settings, &headers, incoming, asked_ms).await?;
@@ -208,7 +208,7 @@ async fn read_in_place_of_stream(
     asked_ms: u64,
 ) -> Result<Vec<u8>, Box<Failed>> {
     let took_ms = call.clock.elapsed_ms().saturating_sub(asked_ms);
-    let left_ms = attempt.timeouts.total_ms.saturating_sub(took_ms);
+    let left_ms = attempt.left_ms.saturating_sub(took_ms);
     let whole = read_whole(settings, headers, incoming, limits(call, settings).max_stream_bytes);
     in_time(u64::MAX, left_ms, whole).await
 }

@@ -95,7 +95,7 @@ impl Client<'_> {
         let Some(asked) = fleet.target(&chat.model) else {
             return Err(Cause::UnknownModel { model: chat.model });
         };
-        if !self.consumer.may_use(&chat.model) && !self.consumer.may_use(asked.name) {
+        if !self.consumer.may_use(asked.name) {
             return Err(Cause::ModelNotAllowed { model: chat.model });
         }
         let needs = fleet.needs();

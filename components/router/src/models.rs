@@ -24,7 +24,7 @@ pub async fn get(headers: &HeaderMap, segment: &str) -> Result<Reply, Cause> {
     let model = percent_decode_str(segment).decode_utf8_lossy();
     let target = pools::fleet(config).target(&model).filter(|target| target.pool.model.name != "*");
     match target {
-        Some(target) if consumer.may_use(&model) || consumer.may_use(target.name) => {
+        Some(target) if consumer.may_use(target.name) => {
             Ok(Reply::json(200, model_object(&model).to_string().into_bytes()))
         }
         _ => Err(Cause::UnknownModel { model: model.into_owned() }),

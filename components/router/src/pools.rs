@@ -54,7 +54,7 @@ pub async fn refresh(config: &'static RouterConfig, target: Option<Target<'stati
     let (store, now_ms) = (Shared::within(STORE_WITHIN), host::epoch_ms());
     tell("read", breaker::refresh(breakers(), &store, now_ms)).await;
     if let Some(target) = target {
-        let ids = fleet(config).with_capacity(target).into_iter();
+        let ids = fleet(config).with_capacity(target);
         tell("read", capacity::look(loads(), &store, ids, now_ms)).await;
     }
 }

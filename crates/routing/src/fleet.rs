@@ -24,6 +24,8 @@ pub struct Pool<'c> {
     pub model: &'c Model,
     pub(crate) members: Vec<Member<'c>>,
     pub(crate) fallbacks: Vec<(&'c str, &'c [ErrorClass])>,
+    /// Models that fallbacks lead to from here and that have a deployment with a capacity.
+    capacities: Vec<&'c str>,
 }
 
 /// One deployment in a pool.
@@ -50,11 +52,9 @@ impl Target<'_, '_> {
         self.pool.members.iter().map(|member| member.id(self.name))
     }
 
-    fn with_capacity(&self) -> impl Iterator<Item = DeploymentId> {
-        let has_one = |member: &&Member<'_>| {
-            member.deployment.weight > 0 && member.deployment.capacity_tokens_per_minute.is_some()
-        };
-        self.pool.members.iter().filter(has_one).map(|member| member.id(self.name))
+    fn with_capacity(self) -> impl Iterator<Item = DeploymentId> {
+        let members = self.pool.members.iter().filter(|member| member.has_capacity());
+        members.map(move |member| member.id(self.name))
     }
 }
 
@@ -62,6 +62,10 @@ impl Member<'_> {
     /// Its id, where `name` is what is passed on.
     pub fn id(&self, name: &str) -> DeploymentId {
         self.id.unwrap_or_else(|| DeploymentId::new(&self.deployment.label, Some(name)))
+    }
+
+    fn has_capacity(&self) -> bool {
+        self.deployment.weight > 0 && self.deployment.capacity_tokens_per_minute.is_some()
     }
 }
 
@@ -82,10 +86,15 @@ impl<'c> Fleet<'c> {
             }
             let fallbacks =
                 model.fallbacks.iter().map(|fallback| (fallback.to.as_str(), fallback.on.as_slice()));
-            pools.push(Pool { model, members, fallbacks: fallbacks.collect() });
+            pools.push(Pool { model, members, fallbacks: fallbacks.collect(), capacities: Vec::new() });
         }
         let any = by_name.remove("*");
-        Fleet { config, pools, by_name, any, leases_ms }
+        let mut fleet = Fleet { config, pools, by_name, any, leases_ms };
+        let capacities: Vec<_> = fleet.pools.iter().map(|pool| fleet.capacities_beyond(pool)).collect();
+        for (pool, capacities) in fleet.pools.iter_mut().zip(capacities) {
+            pool.capacities = capacities;
+        }
+        fleet
     }
 
     /// The pool that serves a name or alias.
@@ -100,23 +109,31 @@ impl<'c> Fleet<'c> {
     }
 
     /// The deployments with a capacity that a request for this pool can come to: its own, and those of its fallbacks and theirs.
-    pub fn with_capacity(&'c self, target: Target<'c, '_>) -> Vec<DeploymentId> {
-        let mut ids: Vec<DeploymentId> = target.with_capacity().collect();
-        let mut names = vec![target.pool.model.name.as_str()];
+    pub fn with_capacity<'n>(&'c self, target: Target<'c, 'n>) -> impl Iterator<Item = DeploymentId>
+    where
+        'c: 'n,
+    {
+        let fallbacks = target.pool.capacities.iter().filter_map(|name| self.target(name));
+        std::iter::once(target).chain(fallbacks).flat_map(Target::with_capacity)
+    }
+
+    /// The models that fallbacks lead to from a pool, however far, and that have a deployment with a capacity.
+    fn capacities_beyond(&self, pool: &Pool<'c>) -> Vec<&'c str> {
+        let mut names = vec![pool.model.name.as_str()];
         let mut at = 0;
-        while let Some(pool) = names.get(at).and_then(|name| self.target(name)).map(|target| target.pool) {
-            for (to, _) in &pool.fallbacks {
-                let Some(fallback) =
-                    self.target(to).filter(|to| !names.contains(&to.pool.model.name.as_str()))
-                else {
-                    continue;
-                };
-                names.push(&fallback.pool.model.name);
-                ids.extend(fallback.with_capacity());
+        while let Some(pool) = names.get(at).and_then(|name| self.pool(name)) {
+            for to in pool.fallbacks.iter().filter_map(|(to, _)| self.pool(to)) {
+                if !names.contains(&to.model.name.as_str()) {
+                    names.push(&to.model.name);
+                }
             }
             at += 1;
         }
-        ids
+        names.into_iter().skip(1).filter(|name| self.pool(name).is_some_and(Pool::has_capacity)).collect()
+    }
+
+    fn pool(&self, name: &str) -> Option<&Pool<'c>> {
+        self.by_name.get(name).copied().or(self.any).and_then(|index| self.pools.get(index))
     }
 
     /// How long a probe of a deployment may take, in ms: what `breaker::claim_probe` wants.
@@ -138,6 +155,10 @@ impl<'c> Pool<'c> {
     pub fn for_breaker(&self, failure: &Failure) -> Failing {
         let failing = failure.for_breaker(&self.model.settings.breaker);
         Failing { is_rate_limit: failing.is_rate_limit && self.can_overflow(), ..failing }
+    }
+
+    fn has_capacity(&self) -> bool {
+        self.members.iter().any(Member::has_capacity)
     }
 
     fn can_overflow(&self) -> bool {

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::fleet::{Fleet, Target};
 use crate::hash::Chance;
 use crate::select::{Choice, Skip, View, Wish, earliest_in_service_ms, select, skipped};
-use gateway_config::{ErrorClass, Retries, Timeouts};
+use gateway_config::{ErrorClass, Retries};
 
 /// Waits that one plan may ask for: far more than any budget of attempts needs.
 const WAITS_MAX: u32 = 100;
@@ -44,8 +44,8 @@ pub struct Attempt<'c, 'n> {
     pub model: &'n str,
     /// What the deployment is asked for.
     pub upstream_model: &'n str,
-    /// As configured, cut to what is left of the total.
-    pub timeouts: Timeouts,
+    /// What is left of the request's total, in ms; at least 1.
+    pub left_ms: u64,
     /// 1 for the first.
     pub number: u32,
 }
@@ -295,18 +295,11 @@ impl<'c: 'n, 'n> Plan<'c, 'n> {
         self.asked = Some(choice.id);
         self.is_after_probe = choice.is_probe;
         let left_ms = self.total_until_ms.saturating_sub(now_ms).max(1);
-        let timeouts = self.target.pool.model.settings.timeouts;
         Step::Ask(Attempt {
             choice,
             model: self.target.name,
             upstream_model: self.target.pool.upstream_model(choice.deployment, self.target.name),
-            timeouts: Timeouts {
-                connect_ms: timeouts.connect_ms.min(left_ms),
-                first_byte_ms: timeouts.first_byte_ms.min(left_ms),
-                first_token_ms: timeouts.first_token_ms.min(left_ms),
-                idle_ms: timeouts.idle_ms.min(left_ms),
-                total_ms: left_ms,
-            },
+            left_ms,
             number: self.attempts,
         })
     }
