@@ -44,6 +44,16 @@ SCRIPTS = {
 }
 
 
+def with_odd(new_gateway, mock, backend, pools):
+    """A gateway whose backend `odd` is this one."""
+    odd = f"""
+[[backends]]
+id = "odd"
+base_url = "{backend.url}/v1"
+"""
+    return new_gateway(document=document(mock, odd + pools), variables={"http_backend_3": backend.url})
+
+
 @pytest.fixture(params=SCRIPTS)
 def odd(request, new_gateway, mock):
     """A gateway whose model `odd` asks an odd backend first, and the mock second."""
@@ -52,17 +62,13 @@ def odd(request, new_gateway, mock):
 [defaults.breaker]
 enabled = false
 
-[[backends]]
-id = "odd"
-base_url = "{backend.url}/v1"
-
 [[models]]
 name = "odd"
 cancel_whole = {"true" if request.param == "thinks-in-its-own-way" else "false"}
 retries = {{ max_attempts = 2 }}
 deployments = [{{ backend = "odd", model = "m" }}, {{ backend = "a", model = "mock-a", priority = 1 }}]
 """
-    gateway = new_gateway(document=document(mock, pools), variables={"http_backend_3": backend.url})
+    gateway = with_odd(new_gateway, mock, backend, pools)
     yield request.param, gateway, backend
     backend.stop()
 
@@ -90,13 +96,9 @@ def test_an_odd_answer_is_handed_on_if_it_is_one_and_else_another_is_asked(odd, 
 # Answers in another form than was asked for, and streams that say more than one thing.
 
 
-def asking(new_gateway, mock, backend, settings="", deployment=""):
+def asking(new_gateway, mock, backend, settings=""):
     """A gateway whose model `odd` asks the backend, and then the mock."""
     pools = f"""
-[[backends]]
-id = "odd"
-base_url = "{backend.url}/v1"
-
 [[models]]
 name = "odd"
 {settings}
@@ -107,7 +109,7 @@ name = "odd-alone"
 {settings}
 deployments = [{{ backend = "odd", model = "m" }}]
 """
-    return new_gateway(document=document(mock, pools), variables={"http_backend_3": backend.url})
+    return with_odd(new_gateway, mock, backend, pools)
 
 
 def test_a_whole_answer_where_a_stream_was_asked_for_becomes_the_stream(new_gateway, mock, unique):
@@ -147,16 +149,12 @@ def test_one_that_cannot_is_paid_for_once_and_another_is_asked(new_gateway, mock
 def test_a_whole_answer_goes_on_with_a_stream_that_broke_off(new_gateway, mock, unique):
     backend = backends.Scripted()
     pools = f"""
-[[backends]]
-id = "odd"
-base_url = "{backend.url}/v1"
-
 [[models]]
 name = "goes-on"
 mid_stream = "continue"
 deployments = [{{ backend = "a", model = "mock-a+cut=3" }}, {{ backend = "odd", model = "m", priority = 1 }}]
 """
-    gateway = new_gateway(document=document(mock, pools), variables={"http_backend_3": backend.url})
+    gateway = with_odd(new_gateway, mock, backend, pools)
     text = told(gateway, "mock-a", unique)
     whole = {**COMPLETION, "choices": [{**CHOICE, "message": {"role": "assistant", "content": text}}]}
     backend.script = (answering(whole),)
@@ -259,10 +257,6 @@ def test_record_and_counter_have_what_the_provider_said_last(new_gateway, mock, 
     script, stream, is_gathered, (prompt_tokens, completion_tokens) = COUNTED[what]
     backend = backends.Scripted(script)
     pools = f"""
-[[backends]]
-id = "odd"
-base_url = "{backend.url}/v1"
-
 [[models]]
 name = "odd"
 cancel_whole = {str(is_gathered).lower()}
@@ -278,7 +272,7 @@ period = "year"
 prompt_usd_per_million = 1
 completion_usd_per_million = 2
 """
-    gateway = new_gateway(document=document(mock, pools), variables={"http_backend_3": backend.url})
+    gateway = with_odd(new_gateway, mock, backend, pools)
     response = gateway.chat("odd", unique, stream=stream)
     assert response.status_code == 200 and (b'"stream":true' in backend.asked[0].replace(b" ", b"")) == (stream or is_gathered)
     record = gateway.record_of(response)
@@ -307,10 +301,6 @@ def test_a_role_is_no_answer(new_gateway, mock, unique, then):
     script, status, code = ROLE_AND[then]
     backend = backends.Scripted(*script)
     pools = f"""
-[[backends]]
-id = "odd"
-base_url = "{backend.url}/v1"
-
 [[models]]
 name = "alone"
 retries = {{ max_attempts = 1 }}
@@ -322,7 +312,7 @@ name = "not-alone"
 timeouts = {{ first_token_ms = 400 }}
 deployments = [{{ backend = "odd", model = "m" }}, {{ backend = "a", model = "mock-a", priority = 1 }}]
 """
-    gateway = new_gateway(document=document(mock, pools), variables={"http_backend_3": backend.url})
+    gateway = with_odd(new_gateway, mock, backend, pools)
     began = time.monotonic()
     response, text = gateway.stream("alone", unique)
     assert (response.status_code, json.loads(text)["error"]["code"]) == (status, code)

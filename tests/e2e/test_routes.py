@@ -291,8 +291,8 @@ def test_the_nearest_region_is_asked(gateway, unique, headers, deployment, regio
     assert "region" not in route_of(gateway.chat("everywhere", unique))
 
 
-def test_a_refusal_says_which_route_led_to_it(new_gateway, mock, unique):
-    pools = """
+# What is marked so goes to another pool.
+STAGED = """
 [[models]]
 name = "plain"
 deployments = [{ backend = "a", model = "mock-plain" }]
@@ -304,15 +304,18 @@ deployments = [{ backend = "b", model = "mock-staging" }]
 [[routes]]
 name = "canary"
 headers = { x-stage = "canary" }
-mirror = { to = "plain" }
 to = "staging"
+"""
 
+
+def test_a_refusal_says_which_route_led_to_it(new_gateway, mock, unique):
+    limited = """
 [[limits]]
 name = "one"
 counter_key = ["model"]
 requests_per_minute = 1
 """
-    gateway = new_gateway(document=document(mock, pools))
+    gateway = new_gateway(document=document(mock, f"{STAGED}mirror = {{ to = 'plain' }}\n{limited}"))
     answers = [gateway.chat("plain", f"{unique} {n}", headers={"x-stage": "canary"}) for n in range(2)]
     assert [answer.status_code for answer in answers] == [200, 429]
     decided = "route=canary;model=staging"
@@ -322,21 +325,7 @@ requests_per_minute = 1
 
 
 def test_a_cached_answer_says_which_route_led_to_it(new_gateway, mock, unique):
-    pools = """
-[[models]]
-name = "plain"
-deployments = [{ backend = "a", model = "mock-plain" }]
-
-[[models]]
-name = "staging"
-deployments = [{ backend = "b", model = "mock-staging" }]
-
-[[routes]]
-name = "canary"
-headers = { x-stage = "canary" }
-to = "staging"
-"""
-    gateway = new_gateway(document=document(mock, pools))
+    gateway = new_gateway(document=document(mock, STAGED))
     for headers, decision in [({"x-stage": "canary"}, "route=canary;model=staging"), (None, None)]:
         first = gateway.chat("plain", unique, headers=headers)
         assert first.headers["x-tollgate-cache"] == "miss" and first.headers["x-tollgate-route"].startswith(decision or "model=plain")
