@@ -1,5 +1,7 @@
 //! One attempt at one deployment: what is sent, and what came of it.
 
+mod failed;
+
 use crate::call::Call;
 use crate::error::UpstreamFailed;
 use crate::host::{self, BodyReader, Incoming, Outgoing};
@@ -7,9 +9,12 @@ use bytes::Bytes;
 use gateway_config::{Deployment, Settings};
 use http::{HeaderMap, HeaderValue, Method, header};
 use openai_types::{Answer, Prefill, ReportedError};
-use relay::{Decoded, Joint, Late, Limits, Opened, Options, Resumed, Source, SourceFailed, Spent, Spoken};
+use relay::{Decoded, Joint, Limits, Opened, Options, Resumed, Source, SourceFailed, Spent, Spoken};
 use routing::{Attempt, Failure, NoAnswer};
 use std::time::Duration;
+
+pub use failed::{Failed, broke_off};
+use failed::{bad, in_another_form, no_answer, not_opened, nothing, reported};
 
 /// Largest error body of a provider that is passed on, in bytes.
 const MAX_ERROR_BYTES: usize = 1024 * 1024;
@@ -41,16 +46,6 @@ pub enum Given {
     Error { status: u16, headers: HeaderMap, body: Vec<u8> },
     /// Nothing usable.
     Nothing(UpstreamFailed),
-}
-
-/// An attempt that gave no answer.
-pub struct Failed {
-    /// What it means for the request and the deployment.
-    pub failure: Failure,
-    /// What the client can be told.
-    pub given: Given,
-    /// What it cost all the same.
-    pub spent: Spent,
 }
 
 /// What begins to come back.
@@ -327,85 +322,6 @@ fn spent_on(answer: &[u8]) -> Spent {
         Ok(answer) => Spent { usage: answer.usage(), generated: answer.generated() },
         Err(_) => Spent::default(),
     }
-}
-
-/// A provider's error with a success status: with the status that it means.
-fn reported(error: ReportedError, settings: &Settings, mut headers: HeaderMap) -> Box<Failed> {
-    let failure = Failure::in_answer(error.status, &error.body, settings);
-    let given = if error.status == 401 {
-        Given::Nothing(UpstreamFailed::CredentialRefused)
-    } else if error.to_sse_event().is_none() {
-        Given::Nothing(UpstreamFailed::BadReply("an error with a success status"))
-    } else {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Given::Error { status: error.status, headers, body: error.body }
-    };
-    Box::new(Failed { failure, given, spent: Spent::default() })
-}
-
-/// A stream that failed before any of it was sent.
-fn not_opened(failure: relay::Failure, settings: &Settings, headers: HeaderMap) -> Box<Failed> {
-    match failure {
-        relay::Failure::Reported(error) => reported(*error, settings, headers),
-        relay::Failure::Late(Late::Total) => no_answer(NoAnswer::TooLong, UpstreamFailed::Timeout),
-        relay::Failure::TooLarge { max_bytes } => nothing(UpstreamFailed::TooLarge { max_bytes }),
-        relay::Failure::Source(SourceFailed::Idle) | relay::Failure::Late(Late::FirstToken | Late::Idle) => {
-            nothing(UpstreamFailed::Timeout)
-        }
-        relay::Failure::Truncated | relay::Failure::Empty => nothing(UpstreamFailed::Truncated),
-        relay::Failure::Malformed => bad("a malformed event"),
-        failure => nothing(UpstreamFailed::BrokeOff(failure.to_string())),
-    }
-}
-
-/// What it means for the request and the deployment that a stream broke off; `None` where it says nothing about either: a bound of ours
-/// was reached, or another one had begun what this one did not go on with.
-pub fn broke_off(failure: &relay::Failure, settings: &Settings) -> Option<Failure> {
-    match failure {
-        relay::Failure::Reported(error) => Some(Failure::in_answer(error.status, &error.body, settings)),
-        relay::Failure::Source(SourceFailed::Idle) | relay::Failure::Late(Late::FirstToken | Late::Idle) => {
-            Some(Failure::no_answer(NoAnswer::Silent))
-        }
-        relay::Failure::Truncated
-        | relay::Failure::Empty
-        | relay::Failure::Malformed
-        | relay::Failure::Source(SourceFailed::Broken(_) | SourceFailed::Undecodable(_)) => {
-            Some(Failure::no_answer(NoAnswer::Broken))
-        }
-        relay::Failure::Late(Late::Total)
-        | relay::Failure::TooLarge { .. }
-        | relay::Failure::Disagrees
-        | relay::Failure::NotOpened => None,
-    }
-}
-
-fn bad(what: &'static str) -> Box<Failed> {
-    nothing(UpstreamFailed::BadReply(what))
-}
-
-fn in_another_form(what: &'static str) -> Box<Failed> {
-    no_answer(NoAnswer::OtherForm, UpstreamFailed::BadReply(what))
-}
-
-/// No answer at all.
-fn nothing(failed: UpstreamFailed) -> Box<Failed> {
-    let why = match &failed {
-        UpstreamFailed::Timeout => NoAnswer::Silent,
-        UpstreamFailed::NotAllowed => NoAnswer::NotAllowed,
-        UpstreamFailed::Connect(_) => NoAnswer::Unreachable,
-        UpstreamFailed::TooLarge { .. } => NoAnswer::TooLarge,
-        UpstreamFailed::NoneLeft { .. }
-        | UpstreamFailed::CredentialRefused
-        | UpstreamFailed::BrokeOff(_)
-        | UpstreamFailed::Truncated
-        | UpstreamFailed::BadReply(_) => NoAnswer::Broken,
-    };
-    no_answer(why, failed)
-}
-
-fn no_answer(why: NoAnswer, failed: UpstreamFailed) -> Box<Failed> {
-    let (failure, given) = (Failure::no_answer(why), Given::Nothing(failed));
-    Box::new(Failed { failure, given, spent: Spent::default() })
 }
 
 fn prefill(style: gateway_config::PrefillStyle) -> Prefill {

@@ -2,6 +2,7 @@
 
 mod documentation;
 mod examples;
+mod limits_fit;
 mod mutation;
 mod problems;
 mod secrets;
