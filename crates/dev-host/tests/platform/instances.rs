@@ -73,22 +73,22 @@ fn an_instance_is_dropped_after_a_second_of_idleness() {
     assert_ne!(instance(&host).0, first);
 }
 
-/// A thread that computes may have the new one's connection in its own queue; as in Spin, that one then waits. Hence the tries: a
-/// host that queued behind what computes would fail in each.
+/// A thread that computes may have the new one's connection in its own queue; as in Spin, that one then waits until the computing
+/// ends, and finds its instance open again. Hence the tries: a host that queued behind what computes would fail in each.
 #[test]
 fn a_request_that_computes_does_not_hold_up_a_new_one() {
     let host = probe();
-    let waited = (0..3).map(|_| {
+    let answered_meanwhile = || {
         let mut computing = start(&host, "/busy?ms=1500");
         thread::sleep(Duration::from_millis(300));
         let asked = Instant::now();
         let (other, _) = instance(&host);
-        let waited = asked.elapsed();
-        assert_ne!(computing.read().json()["instance"], *other, "the busy instance took another request");
-        waited
-    });
-    let waited: Vec<_> = waited.collect();
-    assert!(waited.iter().any(|waited| *waited < Duration::from_millis(1000)), "{waited:?}");
+        let meanwhile = asked.elapsed() < Duration::from_millis(1000);
+        let busy = computing.read().json();
+        assert!(!meanwhile || busy["instance"] != *other, "an instance that computes answered");
+        meanwhile
+    };
+    assert!((0..5).any(|_| answered_meanwhile()), "no request was answered while another computed");
 }
 
 #[test]
