@@ -10,6 +10,7 @@
 //! (`bert.rs`), truncation at 128 tokens and not 256 (Spin keeps what `tokenizer.json` says), and no padding
 //! (`lib.rs` pads a batch to its longest text, which for one text is none).
 
+mod bert;
 mod error;
 #[cfg(test)]
 mod tests;
@@ -17,12 +18,11 @@ mod tests;
 use std::fs;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
-use candle_nn::VarBuilder;
-use candle_transformers::models::bert::{BertModel, Config, HiddenAct};
+use ndarray::Axis;
 use tokenizers::{Tokenizer, TruncationParams};
 
-pub use error::Error;
+use bert::{Activation, Bert, VOCABULARY, gelu_tanh};
+pub use error::{Error, WeightsError};
 
 /// Length of every embedding: the model's hidden size.
 pub const DIMENSIONS: usize = 384;
@@ -35,7 +35,7 @@ pub const MAX_TOKENS: usize = 128;
 /// The model and its tokenizer, loaded: some 100 MB, to be shared between threads.
 pub struct Embedder {
     tokenizer: Tokenizer,
-    model: BertModel,
+    model: Bert,
 }
 
 impl Embedder {
@@ -44,10 +44,10 @@ impl Embedder {
     /// # Errors
     /// [`Error::Read`], [`Error::Tokenizer`] or [`Error::Weights`], each naming the file.
     pub fn load(dir: &Path) -> Result<Self, Error> {
-        Self::load_with(dir, HiddenAct::GeluApproximate)
+        Self::load_with(dir, gelu_tanh)
     }
 
-    fn load_with(dir: &Path, activation: HiddenAct) -> Result<Self, Error> {
+    fn load_with(dir: &Path, activation: Activation) -> Result<Self, Error> {
         Ok(Self {
             tokenizer: load_tokenizer(&dir.join("tokenizer.json"))?,
             model: load_model(&dir.join("model.safetensors"), activation)?,
@@ -59,10 +59,14 @@ impl Embedder {
     /// Any text has one, the empty text too. The cosine of two texts is the dot product of their embeddings.
     ///
     /// # Errors
-    /// [`Error::Tokenize`] or [`Error::Forward`]; neither is known to happen with the published weights.
+    /// [`Error::Tokenize`] or [`Error::UnknownToken`]; neither is known to happen with the published files.
     pub fn embed(&self, text: &str) -> Result<Vec<f32>, Error> {
-        let ids = self.token_ids(text)?;
-        self.mean_of_tokens(&ids).map(normalised).map_err(Error::Forward)
+        let known =
+            |id| if (id as usize) < VOCABULARY { Ok(id as usize) } else { Err(Error::UnknownToken(id)) };
+        let ids = self.token_ids(text)?.into_iter().map(known).collect::<Result<Vec<_>, _>>()?;
+        // There is no padding, hence nothing to mask in the mean.
+        let mean = self.model.forward(&ids).sum_axis(Axis(0)) / ids.len() as f32;
+        Ok(normalised(mean.to_vec()))
     }
 
     /// How many tokens of `text` the model reads, both markers included: 2 to [`MAX_TOKENS`].
@@ -77,13 +81,6 @@ impl Embedder {
         let encoding = self.tokenizer.encode_fast(text, true).map_err(Error::Tokenize)?;
         Ok(encoding.get_ids().to_vec())
     }
-
-    /// The model's output averaged over all tokens: there is no padding, hence nothing to mask.
-    fn mean_of_tokens(&self, ids: &[u32]) -> candle_core::Result<Vec<f32>> {
-        let ids = Tensor::new(ids, &Device::Cpu)?.unsqueeze(0)?;
-        let output = self.model.forward(&ids, &ids.zeros_like()?, None)?;
-        output.mean(1)?.squeeze(0)?.to_vec1()
-    }
 }
 
 fn load_tokenizer(path: &Path) -> Result<Tokenizer, Error> {
@@ -96,23 +93,8 @@ fn load_tokenizer(path: &Path) -> Result<Tokenizer, Error> {
     Ok(tokenizer)
 }
 
-fn load_model(path: &Path, activation: HiddenAct) -> Result<BertModel, Error> {
-    let bytes = read(path)?;
-    VarBuilder::from_buffered_safetensors(bytes, DType::F32, &Device::Cpu)
-        .and_then(|weights| BertModel::load(weights, &config(activation)))
-        .map_err(|source| Error::Weights { path: path.into(), source })
-}
-
-/// <https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2/blob/main/config.json>; the fields left to
-/// the default have the same value there.
-fn config(activation: HiddenAct) -> Config {
-    Config {
-        hidden_size: DIMENSIONS,
-        num_hidden_layers: 6,
-        intermediate_size: 1536,
-        hidden_act: activation,
-        ..Config::default()
-    }
+fn load_model(path: &Path, activation: Activation) -> Result<Bert, Error> {
+    Bert::load(&read(path)?, activation).map_err(|source| Error::Weights { path: path.into(), source })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

@@ -16,13 +16,21 @@ const PUBLISHED: [(&str, &str, f32); 3] =
     [(WEATHER, SUNNY, 0.6660), (WEATHER, STADIUM, 0.1046), (SUNNY, STADIUM, 0.1411)];
 
 /// The embedder as users get it.
-static EMBEDDER: LazyLock<Embedder> = LazyLock::new(|| load(HiddenAct::GeluApproximate));
+static EMBEDDER: LazyLock<Embedder> = LazyLock::new(|| load(gelu_tanh));
 
-fn load(activation: HiddenAct) -> Embedder {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.spin/ai-models/all-minilm-l6-v2");
-    Embedder::load_with(&dir, activation).unwrap_or_else(|error| {
+fn published() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.spin/ai-models/all-minilm-l6-v2")
+}
+
+fn load(activation: Activation) -> Embedder {
+    Embedder::load_with(&published(), activation).unwrap_or_else(|error| {
         panic!("{error}: {:?}\n\nThe weights are not in the repository: run scripts/fetch-model", error)
     })
+}
+
+/// Exact GELU, which the model was trained with.
+fn gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + libm::erff(x / std::f32::consts::SQRT_2))
 }
 
 fn embed(text: &str) -> Vec<f32> {
@@ -44,7 +52,7 @@ fn assert_cosines(embedder: &Embedder, tolerance: f32) {
 /// proves weights, tokens and pooling.
 #[test]
 fn exact_gelu_reproduces_the_published_cosines() {
-    assert_cosines(&load(HiddenAct::Gelu), 0.0005);
+    assert_cosines(&load(gelu), 0.0005);
 }
 
 /// What we ship uses tanh-GELU as Spin does, which moves these cosines by about 1e-4: a wider bound,
@@ -65,7 +73,7 @@ fn the_embedding_is_the_one_of_spins_engine() {
         let embedding = embedder.embed(WEATHER).unwrap();
         embedding.iter().zip(SPINS_WEATHER).map(|(ours, spins)| (ours - spins).abs()).fold(0.0, f32::max)
     };
-    let (tanh, exact) = (furthest(&EMBEDDER), furthest(&load(HiddenAct::Gelu)));
+    let (tanh, exact) = (furthest(&EMBEDDER), furthest(&load(gelu)));
     assert!(tanh < 1e-5, "tanh-GELU is {tanh} away");
     assert!(exact > 1e-5, "exact GELU is only {exact} away");
 }
@@ -164,12 +172,28 @@ fn a_file_that_is_something_else_is_named() {
     assert!(matches!(&error, Error::Tokenizer { path, .. } if *path == tokenizer), "{error:?}");
 
     fs::write(&tokenizer, MINIMAL_TOKENIZER).unwrap();
-    // No safetensors at all, and a well-formed file with no tensor in it.
-    for bytes in [&b"not weights"[..], b"\x02\0\0\0\0\0\0\0{}"] {
+    // No safetensors at all, a well-formed file with no tensor in it, and one with a tensor of another size.
+    let smaller =
+        r#"{"embeddings.token_type_embeddings.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    for bytes in [b"not weights".to_vec(), safetensors("{}", &[]), safetensors(smaller, &[0; 4])] {
         fs::write(&weights, bytes).unwrap();
         let error = Embedder::load(&dir.0).err().unwrap();
         assert!(matches!(&error, Error::Weights { path, .. } if *path == weights), "{error:?}");
     }
+}
+
+fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+}
+
+#[test]
+fn a_token_that_the_model_does_not_have_is_an_error() {
+    let dir = ScratchDir::new("tokens");
+    let of_another_model = MINIMAL_TOKENIZER.replace(r#""[UNK]":0"#, r#""[UNK]":30522"#);
+    fs::write(dir.0.join("tokenizer.json"), of_another_model).unwrap();
+    fs::copy(published().join("model.safetensors"), dir.0.join("model.safetensors")).unwrap();
+    let error = Embedder::load(&dir.0).unwrap().embed("text").unwrap_err();
+    assert!(matches!(error, Error::UnknownToken(30522)), "{error:?}");
 }
 
 const MINIMAL_TOKENIZER: &str =
