@@ -8,6 +8,9 @@ need() { command -v "$1" >/dev/null 2>&1 || die "$1 is not installed: $2"; }
 NATIVE_PROFILE=native
 TARGET_DIR="${CARGO_TARGET_DIR:-target}"
 COMPONENTS="router token-limiter semantic-cache usage-logger"
+# Neither these nor the components' lints are compiled natively; the components' tests are.
+WASM_ONLY="raw-http probe-behaviour probe-pass-through probe-same-calls"
+PROGRAMS="dev-host mock-provider check-config bench"
 
 # The oldest Rust that builds this (`rust-version` in Cargo.toml).
 RUST_VERSION=1.94
@@ -97,15 +100,17 @@ build_wasm() {
 # What scripts/bench runs beside the components.
 build_bench() {
     build_wasm probe-pass-through probe-same-calls
-    build_native dev-host mock-provider check-config bench
+    build_native $PROGRAMS
 }
 
-# build_native PACKAGE... (in one go and always the same ones together: cargo unites the features of what it builds
-# together, and another set would compile their dependencies again)
-build_native() {
-    local package arguments=()
-    for package in "$@"; do arguments+=(-p "$package"); done
-    cargo build --quiet --profile "$NATIVE_PROFILE" "${arguments[@]}"
+# build_native PACKAGE...
+build_native() { cargo build --quiet --profile "$NATIVE_PROFILE" $(each -p "$@"); }
+
+# each OPTION ARGUMENT...: the option before each of them
+each() {
+    local option=$1
+    shift
+    printf -- "$option %s " "$@"
 }
 
 native() { printf '%s/%s/%s' "$TARGET_DIR" "$NATIVE_PROFILE" "$1"; }
