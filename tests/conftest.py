@@ -10,7 +10,7 @@ from support.gateway import Gateway
 _serial = itertools.count()
 
 # Modules that measure time or load the machine. The others mostly wait, so several run at a time.
-ALONE = {"test_calls", "test_kill", "test_limits", "test_scripts", "test_soak", "test_token_counting"}
+ALONE = {"test_calls", "test_kill", "test_limit_stores", "test_limits", "test_replicas", "test_scripts", "test_soak", "test_token_counting"}
 
 
 def pytest_collection_modifyitems(items):

@@ -7,8 +7,9 @@ import time
 import httpx
 import pytest
 from support import servers
+from support.clients import until
 from support.gateway import Gateway
-from support.pools import asked, document, route_of
+from support.pools import document, route_of
 
 POOLS = """
 [cache]
@@ -20,7 +21,7 @@ deployments = [{ backend = "b", model = "mock-else" }]
 
 [[models]]
 name = "overflowing"
-breaker = { trip_duration_s = 2 }
+breaker = { trip_duration_s = 3 }
 deployments = [{ backend = "a", model = "mock-overflowing+status=429" }, { backend = "b", model = "mock-else", priority = 1 }]
 
 [[models]]
@@ -41,7 +42,7 @@ deployments = [{ backend = "a", model = "mock-unminded+status=429" }]
 
 [[models]]
 name = "heeds-no-hint"
-breaker = { failures = 2, trip_duration_s = 1, accept_retry_after = false }
+breaker = { failures = 2, trip_duration_s = 3, accept_retry_after = false }
 deployments = [{ backend = "a", model = "mock-unheeded+status=429+retry-after=60" }, { backend = "b", model = "mock-else", priority = 1 }]
 
 [[models]]
@@ -59,7 +60,7 @@ deployments = [{ backend = "a", model = "mock-h+status=500+header=x-ratelimit-re
 name = "one-of-two-limits"
 retries = { max_attempts = 1 }
 breaker = { trip_duration_s = 60 }
-deployments = [{ backend = "a", model = "mock-2+status=429+header=x-ratelimit-reset-tokens:2s+header=x-ratelimit-remaining-tokens:0+header=x-ratelimit-reset:1ms" }]
+deployments = [{ backend = "a", model = "mock-2+status=429+header=x-ratelimit-reset-tokens:3s+header=x-ratelimit-remaining-tokens:0+header=x-ratelimit-reset:1ms" }]
 
 [[models]]
 name = "checked-in-vain"
@@ -100,14 +101,35 @@ def is_left_alone(response):
     return int(response.headers["retry-after"])
 
 
+def until_asked_again(gateway, model, unique):
+    """Asks until the first deployment is asked once more: all answers, and for how many ms it was left alone.
+
+    By the provider's clock, from one request to the next, so a pause of the machine can only make it longer.
+    """
+
+    def times():
+        return [entry["received_at_ms"] for entry in gateway.received(unique) if entry["body"]["model"] != "mock-else"]
+
+    before, answers = len(times()), []
+
+    def again():
+        time.sleep(0.1)
+        answers.append(ask(gateway, model, unique, f"{before} and then {len(answers)}"))
+        return len(times()) > before
+
+    until("it is asked again", again, within=60)
+    return answers, times()[before] - times()[before - 1]
+
+
 def test_a_tier_that_is_asked_too_much_overflows_at_once_also_without_a_hint(gateway, unique):
-    answers = [ask(gateway, "overflowing", unique, i) for i in range(5)]
-    assert [answer.status_code for answer in answers] == [200] * 5
-    assert [answer.headers["x-tollgate-attempts"] for answer in answers] == ["2", "1", "1", "1", "1"]
-    assert asked(gateway, unique).count("mock-overflowing+status=429") == 1
-    assert route_of(answers[1])["skipped"] == "a/mock-overflowing+status=429:cooling"
-    time.sleep(2.2)
-    assert ask(gateway, "overflowing", unique, "later").headers["x-tollgate-attempts"] == "2", "the probe, and elsewhere"
+    first = ask(gateway, "overflowing", unique, 0)
+    (*meanwhile, probe), left_alone_ms = until_asked_again(gateway, "overflowing", unique)
+    assert [answer.status_code for answer in (first, *meanwhile, probe)] == [200] * (len(meanwhile) + 2)
+    assert first.headers["x-tollgate-attempts"] == "2" and meanwhile and left_alone_ms >= 3_000
+    for answer in meanwhile:
+        assert answer.headers["x-tollgate-attempts"] == "1"
+        assert route_of(answer)["skipped"] == "a/mock-overflowing+status=429:cooling"
+    assert probe.headers["x-tollgate-attempts"] == "2", "the probe, and elsewhere"
 
 
 def test_what_is_alone_and_does_not_say_when_is_asked_again_until_it_has_failed_often(gateway, unique):
@@ -128,11 +150,11 @@ def test_a_rate_limit_that_is_no_failure_by_the_document_opens_nothing(gateway, 
 
 
 def test_where_the_document_heeds_no_hint_a_rate_limit_lasts_as_long_as_a_trip(gateway, unique):
-    answers = [ask(gateway, "heeds-no-hint", unique, i) for i in range(2)]
-    time.sleep(1.2)
-    answers.append(ask(gateway, "heeds-no-hint", unique, 2))
-    assert [(answer.status_code, answer.headers["x-tollgate-attempts"]) for answer in answers] == [(200, "2"), (200, "1"), (200, "2")]
-    assert asked(gateway, unique).count("mock-unheeded+status=429+retry-after=60") == 2
+    first = ask(gateway, "heeds-no-hint", unique, 0)
+    (*meanwhile, probe), left_alone_ms = until_asked_again(gateway, "heeds-no-hint", unique)
+    told = {(answer.status_code, answer.headers["x-tollgate-attempts"]) for answer in meanwhile}
+    assert told == {(200, "1")} and 3_000 <= left_alone_ms < 60_000
+    assert [(answer.status_code, answer.headers["x-tollgate-attempts"]) for answer in (first, probe)] == [(200, "2")] * 2
 
 
 def test_and_any_other_failure_counts_as_one_without_a_hint(gateway, unique):
@@ -149,47 +171,40 @@ def test_a_failure_with_the_headers_that_every_answer_has_is_a_failure_and_no_mo
 
 def test_of_two_limits_the_one_that_is_used_up_says_when(gateway, unique):
     assert ask(gateway, "one-of-two-limits", unique, 0).status_code == 429
-    assert is_left_alone(ask(gateway, "one-of-two-limits", unique, 1)) <= 2
-    time.sleep(0.5)
-    is_left_alone(ask(gateway, "one-of-two-limits", unique, 2))
-    time.sleep(1.7)
-    assert ask(gateway, "one-of-two-limits", unique, 3).status_code == 429
-    assert len(gateway.received(unique)) == 2
+    (*refused, then), left_alone_ms = until_asked_again(gateway, "one-of-two-limits", unique)
+    assert refused and 3_000 <= left_alone_ms < 60_000
+    assert all(is_left_alone(answer) <= 3 for answer in refused)
+    assert then.status_code == 429 and len(gateway.received(unique)) == 2
 
 
 @pytest.mark.parametrize("said", MOMENTS)
 def test_nobody_is_asked_before_the_moment_that_it_named(gateway, unique, said):
     assert ask(gateway, f"mock+status=429+{said}", unique, 0).status_code == 429
-    refused_at = time.monotonic()
-    assert 2 <= is_left_alone(ask(gateway, f"mock+status=429+{said}", unique, 1)) <= 3
-    time.sleep(max(0, refused_at + 1.4 - time.monotonic()))
-    is_left_alone(ask(gateway, f"mock+status=429+{said}", unique, 2))
-    assert len(gateway.received(unique)) == 1
-    time.sleep(max(0, refused_at + 3.2 - time.monotonic()))
-    assert ask(gateway, f"mock+status=429+{said}", unique, 3).status_code == 429
-    assert len(gateway.received(unique)) == 2
+    (*refused, then), left_alone_ms = until_asked_again(gateway, f"mock+status=429+{said}", unique)
+    assert refused and left_alone_ms >= 2_000
+    assert all(1 <= is_left_alone(answer) <= 3 for answer in refused)
+    assert then.status_code == 429 and len(gateway.received(unique)) == 2
 
 
 def test_a_health_check_does_not_end_what_the_provider_asked_for(gateway, unique):
     def checks():
-        log = httpx.get(f"{gateway.mock.url}/mock/log").json()
-        return sum((entry["method"], entry["path"]) == ("GET", "/v1/models") for entry in log)
+        log = httpx.get(f"{gateway.mock.url}/mock/log", timeout=60).json()
+        return [entry["received_at_ms"] for entry in log if (entry["method"], entry["path"]) == ("GET", "/v1/models")]
 
-    before = checks()
     assert ask(gateway, "checked-in-vain", unique, 0).status_code == 429
-    refused_at = time.monotonic()
-    while time.monotonic() < refused_at + 3.5:
-        is_left_alone(ask(gateway, "checked-in-vain", unique, f"at {time.monotonic()}"))
-        time.sleep(0.3)
-    assert checks() == before and len(gateway.received(unique)) == 1
-    time.sleep(max(0, refused_at + 4.2 - time.monotonic()))
-    assert ask(gateway, "checked-in-vain", unique, "then").status_code == 200
+    (*refused, then), left_alone_ms = until_asked_again(gateway, "checked-in-vain", unique)
+    assert refused and left_alone_ms >= 4_000
+    for answer in refused:
+        is_left_alone(answer)
+    asked_at_ms = gateway.received(unique)[0]["received_at_ms"]
+    assert not [at_ms for at_ms in checks() if asked_at_ms <= at_ms < asked_at_ms + 4_000]
+    assert then.status_code == 200
 
 
 class Refuses(http.server.BaseHTTPRequestHandler):
     def do_POST(self):  # noqa: N802
         self.send_response(429)
-        self.send_header("retry-after-ms", "4000")
+        self.send_header("retry-after-ms", "20000")
         self.send_header("content-length", "0")
         self.end_headers()
 
@@ -206,7 +221,7 @@ def test_of_two_replicas_the_longer_time_holds_at_both(new_gateway, mock, unique
         pool = document(
             mock,
             '[cache]\nenabled = false\n[[models]]\nname = "m"\nretries = { max_attempts = 1 }\n'
-            'deployments = [{ backend = "a", model = "mock+slow=600ms+status=429+retry-after-ms=1000" }]\n',
+            'deployments = [{ backend = "a", model = "mock+slow=1500ms+status=429+retry-after-ms=3000" }]\n',
         )
         # The same deployment by its label, whose two servers say different times.
         url = f"http://127.0.0.1:{other.server_port}"
@@ -214,13 +229,18 @@ def test_of_two_replicas_the_longer_time_holds_at_both(new_gateway, mock, unique
         two = new_gateway(document=pool.replace(mock.url, url), runtime_config=runtime, variables={"http_backend_1": url})
         first = threading.Thread(target=ask, args=(one, "m", unique, 0))
         first.start()
-        time.sleep(0.2)
-        assert ask(two, "m", unique, 1).headers["retry-after-ms"] == "4000"
-        told_at = time.monotonic()
+        until("the first is asked", lambda: one.received(unique))
+        assert ask(two, "m", unique, 1).headers["retry-after-ms"] == "20000"
         first.join()
-        # The first is told a second by its own server, after the other was told four.
-        time.sleep(max(0, told_at + 2.6 - time.monotonic()))
-        assert [is_left_alone(ask(gateway, "m", unique, i)) for i, gateway in ((2, one), (3, two))] == [2, 2]
+        # The first is told three seconds by its own server, after the other was told twenty. They are asked meanwhile, so that
+        # none ends for being idle: should the store be slow when one tells it, it does so again at its next look.
+        told_at, number = time.monotonic(), 2
+        while time.monotonic() < told_at + 3.2:
+            for gateway in (one, two):
+                is_left_alone(ask(gateway, "m", unique, number))
+                number += 1
+            time.sleep(0.3)
+        assert all(3 < is_left_alone(ask(gateway, "m", unique, f"then {i}")) <= 17 for i, gateway in enumerate((one, two)))
         assert len(one.received(unique)) == 1
     finally:
         other.shutdown()

@@ -22,8 +22,25 @@ LIMIT = 100_000_000
 
 
 @pytest.mark.parametrize("round", range(3))
-def test_what_was_answered_before_a_kill_is_in_the_books(new_gateway, minute_ahead, round):
+def test_what_was_answered_before_a_kill_is_in_the_books(new_gateway, round):
+    # What is counted fades when its minute is over: then again.
+    for _ in range(3):
+        if (second := time.time() % 60) > 40:
+            time.sleep(60.5 - second)
+        began = time.time()
+        used, recorded, told = kill_and_look(new_gateway)
+        if time.time() // 60 == began // 60:
+            break
+    else:
+        raise AssertionError("not within one minute")
+    # The counter: what the recorded ones really took, and no less than the estimate of the others.
+    assert used >= recorded, f"{used} tokens counted; {told}"
+
+
+def kill_and_look(new_gateway):
+    """Kills a gateway and sees that its books are right; the tokens in its counter, those in its records, and what happened."""
     gateway = new_gateway(tokens_per_minute=LIMIT)
+    gateway.record_of(gateway.chat(text="before"))  # the first batch would wait for the tables to be made
     answered, killed = asyncio.run(load_and_kill(gateway, after_answers=random.randint(100, 400)))
     told = f"killed after {len(answered)} answers"
 
@@ -45,9 +62,8 @@ def test_what_was_answered_before_a_kill_is_in_the_books(new_gateway, minute_ahe
         if record := by_id.get(answer.request_id):
             assert (record["status"], record["outcome"]) == (200, "completed"), record
 
-    # The counter: what the recorded ones really took, and no less than the estimate of the others.
     used = LIMIT - int(again.chat(text="after").headers["x-ratelimit-remaining-tokens"])
-    assert used >= sum(r["prompt_tokens"] + r["completion_tokens"] for r in records), f"{used} tokens counted; {told}"
+    return used, sum(r["prompt_tokens"] + r["completion_tokens"] for r in records), told
 
 
 async def load_and_kill(gateway, after_answers):
@@ -60,14 +76,14 @@ async def load_and_kill(gateway, after_answers):
                 return
             body = {"model": "mock+slow=20ms+tokens=8", "messages": [{"role": "user", "content": f"{worker} {i}"}]}
             body |= {"max_tokens": 16, "stream": i % 3 == 0}
-            answer = await load.post(gateway.url, KEY, f"kill-{worker}-{i}", body, timeout=5)
+            answer = await load.post(gateway.url, KEY, f"kill-{worker}-{i}", body, timeout=60)
             if answer.status == 200:
                 answered.append(answer)
             if len(answered) >= after_answers:
                 is_enough.set()
 
     workers = [asyncio.create_task(work(worker)) for worker in range(WORKERS)]
-    await asyncio.wait_for(is_enough.wait(), timeout=60)
+    await asyncio.wait_for(is_enough.wait(), timeout=300)
     await asyncio.sleep(random.uniform(0, 0.2))
     killed = time.monotonic()
     gateway.server.process.kill()

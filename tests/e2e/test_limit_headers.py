@@ -1,8 +1,19 @@
 """What a client is told of its limits: on every answer, under the names of the document, and true to the second."""
 
+import math
+import sqlite3
 import time
+from contextlib import closing
 
+from support.clients import until
 from support.limits import document
+
+
+def cached_answers(gateway):
+    """How many answers the cache holds."""
+    with closing(sqlite3.connect(gateway.folder / "state/sqlite_key_value.db", timeout=60)) as store:
+        (count,) = store.execute("SELECT count(*) FROM spin_key_value WHERE key LIKE 'sc:1:%'").fetchone()
+    return count
 
 
 def test_headers_have_the_documents_names_on_every_answer(new_gateway, mock):
@@ -22,7 +33,7 @@ remaining_requests = "x-requests-left"
     whole = gateway.chat(text="one", max_tokens=40)
     stream, _ = gateway.stream(text="two", max_tokens=40)
     gateway.record_of(stream)
-    time.sleep(1)  # answers reach the cache a moment after the client
+    until("both are cached", lambda: cached_answers(gateway) == 2)
     cached = gateway.chat(text="one", max_tokens=40)
     assert gateway.record_of(cached)["cache"] == "exact"  # with the record its turn is given back
     third = gateway.chat(text="three", max_tokens=40)
@@ -51,7 +62,7 @@ name = "late"
 keepalive_ms = 200
 [[models.deployments]]
 backend = "mock"
-model = "mock+slow=800ms"
+model = "mock+slow=2s"
 [[limits]]
 name = "all"
 counter_key = []
@@ -61,11 +72,12 @@ tokens_per_minute = 1_000_000
     body = {"model": "late", "messages": [{"role": "user", "content": unique}], "stream": True, "max_tokens": 40}
     with gateway.http.stream("POST", "/v1/chat/completions", json=body) as response:
         answer = response.iter_raw()
-        first = next(answer)
-        [entry] = gateway.received(unique)
-        assert first.startswith(b":") and entry["ended"] is None, "it is promised, and the provider silent"
+        assert next(answer).startswith(b":")
+        promised_at_ms = time.time() * 1000
         rest = b"".join(answer)
-    assert rest.endswith(b"data: [DONE]\n\n") and len(gateway.received(unique)) == 1
+    assert rest.endswith(b"data: [DONE]\n\n")
+    [entry] = gateway.received(unique)
+    assert promised_at_ms < entry["received_at_ms"] + 2_000, "it was promised while the provider was silent"
     assert response.headers["x-ratelimit-limit-tokens"] == "1000000"
     charged = int(response.headers["x-ratelimit-consumed-tokens"])
     assert 40 < charged < 80, "what was reserved"
@@ -101,8 +113,8 @@ def test_a_call_that_failed_consumed_nothing(new_gateway, mock):
 def test_who_waits_for_retry_after_is_admitted_and_who_comes_a_second_earlier_is_not(new_gateway, mock):
     limits = '[[limits]]\nname = "few"\ncounter_key = []\nrequests_per_minute = 20\n'
     gateway = new_gateway(document=document(mock, limits))
-    # Late in a minute, so that the wait is short: of 20 requests one is over 3 s into the next minute.
-    if (wait := 53 - time.time() % 60) > 0:
+    # Late in a minute, so that the wait is short: of 20 requests one is over 3 s into the next minute. But all are to be in this one.
+    if (wait := 47 - time.time() % 60) > 0:
         time.sleep(wait)
     elif wait < -2:
         time.sleep(60 + wait)
@@ -113,10 +125,14 @@ def test_who_waits_for_retry_after_is_admitted_and_who_comes_a_second_earlier_is
     received = time.monotonic()
     assert refused.status_code == 429
     wait_s = int(refused.headers["retry-after"])
-    assert 2 <= wait_s <= 11, wait_s
-    time.sleep(sent + wait_s - 1.1 - time.monotonic())
+    assert 2 <= wait_s <= 17, wait_s
+    time.sleep(max(0, sent + wait_s - 1.5 - time.monotonic()))
+    asked = time.monotonic()
     early = gateway.chat(text="too early")
-    assert early.status_code == 429, "a second earlier it is refused"
-    assert int(early.headers["retry-after"]) <= 2
-    time.sleep(received + wait_s - time.monotonic())
-    assert gateway.chat(text="in time").status_code == 200, f"after {wait_s} s it is admitted"
+    # Where a pause has made it late, it may have been in time.
+    if early.status_code == 429:
+        assert int(early.headers["retry-after"]) <= math.ceil(received + wait_s - asked)
+        time.sleep(max(0, received + wait_s - time.monotonic()))
+        assert gateway.chat(text="in time").status_code == 200, f"after {wait_s} s it is admitted"
+    else:
+        assert early.status_code == 200 and time.monotonic() > sent + wait_s - 1, "a second earlier it is refused"

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from support import servers
+from support.clients import until
 from support.gateway import KEY
 from support.limits import document, used
 
@@ -71,7 +72,7 @@ def test_three_replicas_never_give_a_token_too_many_and_leave_no_room_unused(rep
             "user": f"user-{i % 7}",
         }
         url = f"{gateways[i % REPLICAS].url}/v1/chat/completions"
-        answer = httpx.post(url, json=body, headers={"authorization": f"Bearer {KEY}"}, timeout=60)
+        answer = httpx.post(url, json=body, headers={"authorization": f"Bearer {KEY}"}, timeout=120)
         return size, answer
 
     with ThreadPoolExecutor(24) as pool:
@@ -82,15 +83,20 @@ def test_three_replicas_never_give_a_token_too_many_and_leave_no_room_unused(rep
     assert taken <= LIMIT, "tokens admitted beyond the limit"
     assert reached(gateways[0], f"{store} any size") == sum(answer.status_code == 200 for _, answer in answers)
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (counted := used(gateways[0], "everybody")) != taken:
         assert time.monotonic() < deadline, f"{counted} counted, {taken} taken: the counter is not exact"
         time.sleep(0.1)
     # Whoever was refused would not fit now either, except by the few tokens by which prompts were estimated too high.
     smallest = min(size for size, answer in answers if answer.status_code == 429)
     assert LIMIT - taken < smallest + 50, f"{LIMIT - taken} tokens are left, and {smallest} were refused"
-    alerts = [e for g in gateways for e in g.admin.get("/admin/events").json()["events"] if e["kind"] == "alert"]
-    assert len(alerts) == 1, "once for all replicas"
+
+    def alerts():
+        return [e for g in gateways for e in g.admin.get("/admin/events").json()["events"] if e["kind"] == "alert"]
+
+    until("it is told", alerts)
+    time.sleep(0.5)
+    assert len(alerts()) == 1, "once for all replicas"
 
 
 def reached(gateway, text):
@@ -115,7 +121,7 @@ def test_a_last_rule_that_refuses_leaves_no_trace_in_those_before_it(replicas, s
             "user": f"user-{i % USERS}",
         }
         url = f"{gateways[i % REPLICAS].url}/v1/chat/completions"
-        return i % USERS, httpx.post(url, json=body, headers={"authorization": f"Bearer {KEY}"}, timeout=60)
+        return i % USERS, httpx.post(url, json=body, headers={"authorization": f"Bearer {KEY}"}, timeout=120)
 
     with ThreadPoolExecutor(24) as pool:
         answers = list(pool.map(ask, range(ASKS)))
@@ -127,7 +133,7 @@ def test_a_last_rule_that_refuses_leaves_no_trace_in_those_before_it(replicas, s
 
     counters = ["everybody", *(f"each-user:user-{user}" for user in range(USERS))]
     expected = [taken, *admitted]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (counted := [used(gateways[0], counter) for counter in counters]) != expected:
         assert time.monotonic() < deadline, f"{counted} counted, {expected} used: what was taken was not all given back"
         time.sleep(0.1)
@@ -137,12 +143,13 @@ def test_redis_by_itself_counts_shows_resets_and_expires(replicas):
     redis, (gateway, *_) = replicas("redis")
     answer = gateway.chat(text="by script", user="jane")
     assert answer.status_code == 200, answer.text
-    gateway.record_of(answer)
-    state = gateway.admin.get("/admin/limits/each-user:jane").json()
-    assert [amount["used"] for amount in state["amounts"]] == [1, 0]
+
+    def counted():
+        return [amount["used"] for amount in gateway.admin.get("/admin/limits/each-user:jane").json()["amounts"]]
+
+    until("its place is given back", lambda: counted() == [1, 0])
     assert gateway.admin.post("/admin/limits/each-user:jane/reset").json()["recorded"] is True
-    state = gateway.admin.get("/admin/limits/each-user:jane").json()
-    assert [amount["used"] for amount in state["amounts"]] == [0, 0]
+    assert counted() == [0, 0]
     assert gateway.chat(text="by script again", user="jane").status_code == 200
     keys = [key for key in asked(redis.url, "KEYS tl:*").split() if key.startswith("tl:")]
     assert len(keys) >= 4, keys

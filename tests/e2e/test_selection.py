@@ -26,7 +26,7 @@ deployments = [{{ backend = "a", model = "mock-west+status=503", region = "eu-we
 name = "homely"
 strategy = "session"
 session_key = "header:x-session"
-breaker = {{ failures = 1, trip_duration_s = 1 }}
+breaker = {{ failures = 1, trip_duration_s = 3 }}
 deployments = [{{ backend = "a", model = "mock-home+flaky=1" }}, {{ backend = "b", model = "mock-other" }}]
 
 [[models]]
@@ -133,7 +133,9 @@ def upstream(response):
 def test_the_next_region_is_asked_when_the_nearest_is_down(gateway, unique):
     answers = [gateway.chat("regional", f"{unique} {i}", headers={"x-user-region": "eu-north"}) for i in range(5)]
     assert [upstream(answer) for answer in answers] == ["mock-east"] * 5
-    assert [answer.headers["x-tollgate-attempts"] for answer in answers] == ["2", "1", "1", "1", "1"]
+    attempts = [answer.headers["x-tollgate-attempts"] for answer in answers]
+    # In between, an instance of which the machine kept the news may find out for itself.
+    assert (attempts[0], attempts[-1]) == ("2", "1"), attempts
     assert upstream(gateway.chat("regional", unique, headers={"x-user-region": "asia"})) == "mock-asia"
 
 
@@ -146,7 +148,7 @@ def test_a_session_moves_while_its_deployment_is_out_and_then_returns(gateway, u
     assert upstream(moved) == "mock-other"
     away = ask(session)
     assert (upstream(away), route_of(away)["skipped"]) == ("mock-other", "a/mock-home+flaky=1:open")
-    time.sleep(1.2)
+    until("it returns", lambda: upstream(ask(session)) == "mock-home+flaky=1")
     assert [upstream(ask(session)) for _ in range(3)] == ["mock-home+flaky=1"] * 3
 
 
@@ -186,13 +188,16 @@ def test_where_all_are_at_capacity_it_is_said_when_to_come_back(gateway, unique)
 
 
 def test_a_capacity_is_what_all_instances_send(gateway, unique):
-    first = gateway.chat("shared-capacity", unique)
-    assert upstream(first) == "mock-capacity+tokens=900"
-    # An instance that nobody asks lives for a second: another one begins, and knows.
-    time.sleep(1.5)
-    second = gateway.chat("shared-capacity", unique + "!")
-    assert upstream(second) == "mock-spill"
-    assert route_of(second)["skipped"] == "a/mock-capacity+tokens=900:full"
+    assert upstream(gateway.chat("shared-capacity", unique)) == "mock-capacity+tokens=900"
+    # An instance that nobody asks lives for a second: another one begins, and knows. A store that took too long was told
+    # nothing; but of four instances that know nothing, each would ask the first.
+    for i in range(3):
+        time.sleep(1.5)
+        then = gateway.chat("shared-capacity", f"{unique} {i}")
+        if upstream(then) == "mock-spill":
+            break
+    assert upstream(then) == "mock-spill"
+    assert route_of(then)["skipped"] == "a/mock-capacity+tokens=900:full"
 
 
 def test_a_share_of_the_requests_is_copied(gateway, unique):

@@ -11,7 +11,7 @@ from support.clients import limited_key
 from support.gateway import KEY, OTHER_KEY
 
 HERE = Path(__file__).parent / "node"
-SECONDS = 180
+SECONDS = 900
 
 
 @pytest.mark.parametrize("client", ["openai", "ai-sdk"])

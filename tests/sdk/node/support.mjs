@@ -36,7 +36,7 @@ export async function received(text) {
 export const statuses = async (text) => (await received(text)).map((entry) => entry.status);
 
 /** The first value of `condition()` that is not falsy. */
-export async function until(what, condition, withinMs = 5000) {
+export async function until(what, condition, withinMs = 60_000) {
   const deadline = Date.now() + withinMs;
   for (;;) {
     const value = await condition();
