@@ -100,7 +100,7 @@ name = "quiet"
 keepalive_ms = 200
 [[models.deployments]]
 backend = "mock"
-model = "mock+tokens=2+gap=1s"
+model = "mock+tokens=2+gap=2s"
 
 [[models]]
 name = "*"
