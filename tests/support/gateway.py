@@ -217,5 +217,5 @@ class Gateway:
 
     def received(self, request_id_or_text):
         """What the provider received with this text in its body, in order."""
-        log = httpx.get(f"{self.mock.url}/mock/log", timeout=60).json()
+        log = self.http.get(f"{self.mock.url}/mock/log").json()
         return [entry for entry in log if request_id_or_text in str(entry["body"])]
