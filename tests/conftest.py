@@ -3,6 +3,7 @@
 import itertools
 import time
 
+import httpx
 import pytest
 from support import servers
 from support.gateway import Gateway
@@ -24,6 +25,12 @@ def mock(tmp_path_factory):
     server = servers.start_mock(tmp_path_factory.mktemp("mock"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_log(mock):
+    """Tests read all that the mock has recorded, often and some within a time: each module begins with nothing."""
+    httpx.delete(f"{mock.url}/mock/log", timeout=60).raise_for_status()
 
 
 @pytest.fixture(scope="session")

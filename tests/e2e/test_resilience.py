@@ -8,6 +8,7 @@ shorter, fallbacks upon the wrong error, cooldowns cut short, breakers that stay
 import time
 
 import pytest
+from support.clients import ended
 from support.gateway import Gateway
 from support.pools import asked, document, route_of, streamed, told
 
@@ -19,9 +20,10 @@ enabled = false
 name = "second"
 deployments = [{ backend = "b", model = "mock-second" }]
 
+# Whoever answers well has the same time for it.
 [[models]]
 name = "silent-first"
-timeouts = { first_byte_ms = 300 }
+timeouts = { first_byte_ms = 2_000 }
 deployments = [{ backend = "a", model = "mock-a+silence" }, { backend = "b", model = "mock-b", priority = 1 }]
 
 [[models]]
@@ -31,12 +33,17 @@ deployments = [{ backend = "a", model = "mock-a+silence" }]
 
 [[models]]
 name = "tokenless"
-timeouts = { first_token_ms = 300 }
+timeouts = { first_token_ms = 2_000 }
 deployments = [{ backend = "a", model = "mock-a+ttft=20s" }, { backend = "b", model = "mock-b", priority = 1 }]
 
 [[models]]
 name = "hiccup"
 deployments = [{ backend = "a", model = "mock-a+flaky=1+reset" }]
+
+[[models]]
+name = "quick-once"
+retries = { max_attempts = 2, backoff_ms = 60_000, backoff_max_ms = 60_000 }
+deployments = [{ backend = "a", model = "mock-a+status=500" }]
 
 [[models]]
 name = "patient"
@@ -45,8 +52,8 @@ deployments = [{ backend = "a", model = "mock-a+status=500" }]
 
 [[models]]
 name = "hurried"
-retries = { max_attempts = 10, total_ms = 500, backoff_ms = 1 }
-deployments = [{ backend = "a", model = "mock-a+slow=200ms+status=500" }]
+retries = { max_attempts = 10, total_ms = 2_300, backoff_ms = 1 }
+deployments = [{ backend = "a", model = "mock-a+slow=500ms+status=500" }]
 
 [[models]]
 name = "only-503-of-500"
@@ -65,11 +72,11 @@ deployments = [{ backend = "a", model = "mock-a+flaky=1+status=429+retry-after=1
 [[models]]
 name = "not-waited-for"
 retries = { backoff_max_ms = 500 }
-deployments = [{ backend = "a", model = "mock-a+status=429+retry-after=2" }]
+deployments = [{ backend = "a", model = "mock-a+status=429+retry-after=30" }]
 
 [[models]]
 name = "elsewhere-meanwhile"
-deployments = [{ backend = "a", model = "mock-a+status=429+retry-after=2" }, { backend = "b", model = "mock-b", priority = 1 }]
+deployments = [{ backend = "a", model = "mock-a+status=429+retry-after=30" }, { backend = "b", model = "mock-b", priority = 1 }]
 
 [[models]]
 name = "chain"
@@ -141,9 +148,9 @@ def waits_ms(gateway, text):
 def test_a_silent_deployment_is_left_for_another_after_its_timeout(gateway, unique, stream):
     started = time.monotonic()
     response = gateway.chat("silent-first", unique, stream=stream)
-    assert response.status_code == 200 and 0.3 < time.monotonic() - started < 1.3
+    assert response.status_code == 200 and 2 < time.monotonic() - started < 15
     assert asked(gateway, unique) == ["mock-a+silence", "mock-b"]
-    assert gateway.received(unique)[0]["ended"] == "client_gone", "it was hung up on"
+    assert ended(gateway, unique) == "client_gone", "it was hung up on"
     record = gateway.record_of(response)
     assert (record["deployment"], record["attempts"], record.get("retried_usage")) == ("b/mock-b", 2, None)
 
@@ -152,14 +159,14 @@ def test_a_silent_deployment_that_is_alone_is_not_asked_twice(gateway, unique):
     started = time.monotonic()
     response = gateway.chat("silent", unique)
     assert (response.status_code, response.json()["error"]["code"]) == (504, "upstream_timeout")
-    assert 0.3 < time.monotonic() - started < 1.3 and asked(gateway, unique) == ["mock-a+silence"]
+    assert 0.3 < time.monotonic() - started < 15 and asked(gateway, unique) == ["mock-a+silence"]
 
 
 def test_a_stream_without_a_first_token_is_left_for_another(gateway, unique):
     answer = streamed(gateway, "tokenless", unique)
-    assert answer.is_whole and 0.3 < answer.first("data:") < 1.3
+    assert answer.is_whole and 2 < answer.first("data:") < 15
     assert asked(gateway, unique) == ["mock-a+ttft=20s", "mock-b"]
-    assert gateway.received(unique)[0]["ended"] == "client_gone"
+    assert ended(gateway, unique) == "client_gone"
 
 
 # What the same model would refuse again is not sent to it again.
@@ -170,7 +177,7 @@ def test_a_stream_without_a_first_token_is_left_for_another(gateway, unique):
 def test_what_is_wrong_with_the_request_is_told_at_once(gateway, unique, fault, stream):
     started = time.monotonic()
     response = gateway.chat(fault, unique, stream=stream)
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 10
     assert asked(gateway, unique) == [f"mock-a+{fault}"]
     assert response.status_code == (500 if fault.startswith("status=500") else 400)
     body = {"model": f"mock-a+{fault}", "messages": [{"role": "user", "content": unique}], "stream": stream}
@@ -185,7 +192,7 @@ def test_what_is_wrong_with_the_request_is_told_at_once(gateway, unique, fault, 
 def test_what_another_deployment_may_do_better_is_asked_of_it_at_once(gateway, unique, fault, stream):
     started = time.monotonic()
     response = gateway.chat(fault, unique, stream=stream)
-    assert response.status_code == 200 and time.monotonic() - started < 1
+    assert response.status_code == 200 and time.monotonic() - started < 10
     assert response.headers["content-type"].startswith("text/event-stream" if stream else "application/json")
     assert not stream or (response.text.endswith("data: [DONE]\n\n") and '"error"' not in response.text)
     assert asked(gateway, unique) == [f"mock-a+{fault}", "mock-b"]
@@ -204,7 +211,7 @@ def test_what_another_deployment_may_do_better_is_asked_of_it_at_once(gateway, u
 @pytest.mark.parametrize("fault", CUT_EARLY)
 def test_a_stream_that_fails_before_it_has_said_anything_is_asked_of_another(gateway, unique, fault):
     answer = streamed(gateway, fault, unique)
-    assert answer.first("data:") < 1 and asked(gateway, unique) == [f"mock-a+{fault}", "mock-b"]
+    assert answer.first("data:") < 10 and asked(gateway, unique) == [f"mock-a+{fault}", "mock-b"]
     assert answer.is_whole and answer.text == told(gateway, "mock", unique)
     assert gateway.record_of(answer.response)["attempts"] == 2
 
@@ -212,14 +219,22 @@ def test_a_stream_that_fails_before_it_has_said_anything_is_asked_of_another(gat
 # Retries of one deployment.
 
 
-def test_the_first_retry_is_quick_and_later_ones_back_off(gateway, unique):
+def test_the_first_retry_is_quick(gateway, unique):
     started = time.monotonic()
-    response = gateway.chat("patient", unique)
-    took = time.monotonic() - started
-    assert (response.status_code, response.headers["x-should-retry"]) == (500, "false")
-    assert response.headers["x-tollgate-attempts"] == "4" and len(asked(gateway, unique)) == 4
-    first, second, third = waits_ms(gateway, unique)
-    assert first < 150 and second < 450 and third < 750 and took < 1.5
+    assert gateway.chat("quick-once", unique).status_code == 500
+    assert len(asked(gateway, unique)) == 2 and time.monotonic() - started < 10, "not by chance up to a minute"
+
+
+def test_later_ones_back_off(gateway, unique):
+    waits = []
+    for text in (f"{unique} {i}" for i in range(3)):
+        response = gateway.chat("patient", text)
+        assert (response.status_code, response.headers["x-should-retry"]) == (500, "false")
+        assert response.headers["x-tollgate-attempts"] == "4" and len(asked(gateway, text)) == 4
+        waits.append(waits_ms(gateway, text))
+    _, second, third = zip(*waits)
+    # By chance up to 300 and 600 ms: of three not all take longer, and all together is not next to nothing.
+    assert min(second) < 450 and min(third) < 750 and sum(second + third) > 150, waits
 
 
 def test_a_connection_that_breaks_once_is_tried_again(gateway, unique):
@@ -229,10 +244,8 @@ def test_a_connection_that_breaks_once_is_tried_again(gateway, unique):
 
 
 def test_no_attempt_begins_after_the_time_for_retries(gateway, unique):
-    started = time.monotonic()
-    response = gateway.chat("hurried", unique)
-    assert response.status_code == 500 and time.monotonic() - started < 1.2
-    assert 2 <= len(asked(gateway, unique)) <= 3
+    assert gateway.chat("hurried", unique).status_code == 500
+    assert 2 <= len(asked(gateway, unique)) <= 5, "each takes half a second"
 
 
 def test_only_configured_statuses_are_tried_again(gateway, unique):
@@ -248,22 +261,22 @@ def test_only_configured_statuses_are_tried_again(gateway, unique):
 def test_a_wait_that_is_short_is_waited_for(gateway, unique):
     started = time.monotonic()
     response = gateway.chat("waited-for", unique, headers={"x-mock-id": unique})
-    assert response.status_code == 200 and 1 < time.monotonic() - started < 3
+    assert response.status_code == 200 and 1 < time.monotonic() - started < 15
     assert len(waits := waits_ms(gateway, unique)) == 1 and waits[0] >= 1000
 
 
 def test_a_wait_that_is_long_is_told_to_the_client(gateway, unique):
     started = time.monotonic()
     response = gateway.chat("not-waited-for", unique)
-    assert (response.status_code, response.headers["retry-after"]) == (429, "2")
-    assert time.monotonic() - started < 0.5 and len(asked(gateway, unique)) == 1
+    assert (response.status_code, response.headers["retry-after"]) == (429, "30")
+    assert time.monotonic() - started < 10 and len(asked(gateway, unique)) == 1
 
 
 def test_another_deployment_is_asked_meanwhile(gateway, unique):
     started = time.monotonic()
     assert gateway.chat("elsewhere-meanwhile", unique).status_code == 200
-    assert time.monotonic() - started < 0.5
-    assert asked(gateway, unique) == ["mock-a+status=429+retry-after=2", "mock-b"]
+    assert time.monotonic() - started < 10
+    assert asked(gateway, unique) == ["mock-a+status=429+retry-after=30", "mock-b"]
 
 
 def test_when_all_fail_the_most_telling_failure_is_told(gateway, unique):
@@ -299,4 +312,4 @@ def test_a_fallback_that_fails_leads_to_what_is_left(gateway, unique):
     assert route_of(response)["fallback"] == "chain:server,chain-2:rate_limit"
     time.sleep(0.4)  # what is stored is stored by then
     again = gateway.chat("chain", unique)
-    assert again.headers["x-tollgate-cache"] == "miss", "another model's answer is not this one's"
+    assert again.headers["x-tollgate-cache"] != "exact", "another model's answer is not this one's"

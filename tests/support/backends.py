@@ -48,8 +48,10 @@ class Scripted:
                     connection.sendall(piece)
                 else:
                     time.sleep(piece)
-            while connection.recv(65536):
-                pass
+            # Who leaves with something unread resets it.
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(65536):
+                    pass
             self.left_at.append(time.monotonic())
 
     def stop(self):
@@ -57,15 +59,21 @@ class Scripted:
 
 
 def read_request(connection):
-    """The bytes of one request with a declared length."""
+    """The bytes of one request with a declared length. Raises an OSError when the connection ends before it does."""
     received = b""
     while b"\r\n\r\n" not in received:
-        received += connection.recv(65536)
+        received += more_of(connection)
     beginning, body = received.split(b"\r\n\r\n", 1)
     lengths = [line.split(b":")[1] for line in beginning.split(b"\r\n") if line.lower().startswith(b"content-length:")]
     while lengths and len(body) < int(lengths[0]):
-        body += connection.recv(65536)
+        body += more_of(connection)
     return beginning + b"\r\n\r\n" + body
+
+
+def more_of(connection):
+    if not (received := connection.recv(65536)):
+        raise ConnectionError("closed before its request was whole")
+    return received
 
 
 @contextlib.contextmanager

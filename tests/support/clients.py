@@ -116,7 +116,7 @@ def document(mock_url, tokens_per_minute):
     return text + "".join(LIMITED_CONSUMER.format(name=n, key=digest(limited_key(n))) for n in LIMITED)
 
 
-def until(what, condition, within=5):
+def until(what, condition, within=60):
     """The first true value of `condition()`."""
     deadline = time.monotonic() + within
     while not (value := condition()):

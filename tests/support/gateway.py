@@ -100,7 +100,7 @@ name = "quiet"
 keepalive_ms = 200
 [[models.deployments]]
 backend = "mock"
-model = "mock+tokens=2+gap=1s"
+model = "mock+tokens=2+gap=2s"
 
 [[models]]
 name = "*"
@@ -160,10 +160,9 @@ class Gateway:
     ):
         self.mock = mock
         self.folder = folder
-        dead_port = servers.free_port()
         document = document or DOCUMENT.format(
             mock=mock.url,
-            dead_port=dead_port,
+            dead_port=servers.DEAD_PORT,
             key=digest(KEY),
             other_key=digest(OTHER_KEY),
             small_key=digest(SMALL_KEY),
@@ -174,16 +173,16 @@ class Gateway:
             "secrets": SECRETS,
             "admin_token": ADMIN_TOKEN,
             "http_backend_1": mock.url,
-            "http_backend_2": f"http://127.0.0.1:{dead_port}",
+            "http_backend_2": f"http://127.0.0.1:{servers.DEAD_PORT}",
             **(variables or {}),
         }
         self.server = servers.start_host(
             folder, manifest or servers.ROOT / "spin.toml", variables, runtime_config, state, arguments
         )
         self.url = self.server.url
-        self.http = httpx.Client(base_url=self.url, timeout=30, headers={"authorization": f"Bearer {KEY}"})
+        self.http = httpx.Client(base_url=self.url, timeout=60, headers={"authorization": f"Bearer {KEY}"})
         self.admin = httpx.Client(
-            base_url=self.url, timeout=30, headers={"authorization": f"Bearer {ADMIN_TOKEN}"}
+            base_url=self.url, timeout=60, headers={"authorization": f"Bearer {ADMIN_TOKEN}"}
         )
 
     def stop(self):
@@ -201,7 +200,7 @@ class Gateway:
         with self.http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
             return response, response.read().decode()
 
-    def record(self, request_id, within=5):
+    def record(self, request_id, within=60):
         """The usage record of a request, once it is written."""
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
@@ -218,5 +217,5 @@ class Gateway:
 
     def received(self, request_id_or_text):
         """What the provider received with this text in its body, in order."""
-        log = httpx.get(f"{self.mock.url}/mock/log").json()
+        log = self.http.get(f"{self.mock.url}/mock/log").json()
         return [entry for entry in log if request_id_or_text in str(entry["body"])]

@@ -92,7 +92,7 @@ def streamed(gateway, model, text, headers=None, **fields):
 def told(gateway, model, text, **fields):
     """The text that the mock itself gives to this question, streamed."""
     body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": True, **fields}
-    whole = httpx.post(f"{gateway.mock.url}/v1/chat/completions", json=body).text
+    whole = httpx.post(f"{gateway.mock.url}/v1/chat/completions", json=body, timeout=60).text
     return content(json.loads(line[6:]) for line in whole.split("\n") if line.startswith("data: {"))
 
 

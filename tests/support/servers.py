@@ -15,7 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 NATIVE = TARGET / "native"
 WASM = TARGET / "wasm32-wasip2" / "release"
-START_SECONDS = 60
+# A slow machine may have all components to compile first.
+START_SECONDS = 300
+
+# Bound for as long as this process lives and never listened on: whoever connects is refused, and nobody else is given the port.
+_nobody = socket.socket()
+_nobody.bind(("127.0.0.1", 0))
+DEAD_PORT = _nobody.getsockname()[1]
 
 
 class Server:
@@ -39,7 +45,7 @@ class Server:
     def stop(self, sig=signal.SIGKILL):
         if self.process.poll() is None:
             self.process.send_signal(sig)
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=60)
 
 
 def start_mock(folder):
@@ -48,9 +54,13 @@ def start_mock(folder):
 
 
 def start_host(folder, manifest, variables, runtime_config=None, state=None, arguments=()):
-    """Runs a manifest on the stand-in for Spin. `variables` is a dict; values may be long, so they go in as files."""
+    """Runs a manifest on the stand-in for Spin. `variables` is a dict; values may be long, so they go in as files.
+
+    Without a `state` of the test's own its stores are fast ones: no test is about the disk, and a slow one would have
+    the router do without what it waits for only so long.
+    """
     command = [built(NATIVE / "dev-host"), "up", "--from", str(manifest), "--listen", "127.0.0.1:0", *arguments]
-    state = Path(state or folder / "state")
+    state = Path(state or fast_state(folder / "state"))
     state.mkdir(parents=True, exist_ok=True)
     command += ["--state-dir", str(state)]
     for name, value in variables.items():
@@ -66,7 +76,7 @@ def start_host(folder, manifest, variables, runtime_config=None, state=None, arg
 
 def fast_state(folder):
     """A folder for the stores of a host, set to SQLite's write-ahead log, as scripts/up does it."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for name in ("sqlite_key_value.db", "sqlite_db.db"):
         sqlite3.connect(folder / name).execute("PRAGMA journal_mode=WAL").close()
     return folder
@@ -86,12 +96,19 @@ def free_port():
 def start_redis(folder, password=None):
     binary = shutil.which("redis-server")
     assert binary, "redis-server is missing: scripts/test installs Debian's redis-server"
-    port = free_port()
-    command = [binary, "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
-    command += ["--requirepass", password] if password else []
-    server = Server(command, r"(Ready to accept connections)", folder / "redis.log")
-    server.url = f"redis://127.0.0.1:{port}"
-    return server
+    for tries_left in (2, 1, 0):
+        port = free_port()
+        command = [binary, "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
+        command += ["--requirepass", password] if password else []
+        try:
+            server = Server(command, r"(Ready to accept connections)", folder / "redis.log")
+        except RuntimeError as error:
+            # It takes no port 0, and the free one may have been taken in between.
+            if not tries_left or "in use" not in str(error):
+                raise
+        else:
+            server.url = f"redis://127.0.0.1:{port}"
+            return server
 
 
 def temporary_folder():
