@@ -81,12 +81,13 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        // Before the log says that it has ended, so that whoever reads there of the end finds it in the counters, too.
+        if self.is_stream {
+            self.memory.close_stream();
+        }
         if self.ending.is_none() {
             self.memory.count_aborted();
             self.end(Ending::ClientGone);
-        }
-        if self.is_stream {
-            self.memory.close_stream();
         }
     }
 }

@@ -1,11 +1,17 @@
 //! Work that outlives the response, and responses that outlive their client.
 
-use std::time::{Duration, Instant};
+use std::cell::Cell;
+use std::thread;
+use std::time::Duration;
 
-use crate::support::{Ending, Host, Launch, eventually};
+use crate::support::{Ending, Host, Launch, SETTLING, eventually, once_in, timed};
+
+fn application() -> Launch {
+    Launch::probe("key_value_stores = ['default']")
+}
 
 fn probe() -> Host {
-    Launch::probe("key_value_stores = ['default']").start()
+    application().start()
 }
 
 fn noted(host: &Host, key: &str) -> String {
@@ -18,11 +24,16 @@ fn noted(host: &Host, key: &str) -> String {
 #[test]
 fn spawned_work_runs_after_the_response() {
     let host = probe();
-    let asked = Instant::now();
-    assert_eq!(host.get("/spawn?key=work&ms=700").ok(), "answered");
-    assert!(asked.elapsed() < Duration::from_millis(600), "the response waited for the work");
-    assert_eq!(host.get("/kv/get?key=work").status, 404, "the work was done too early");
-    assert_eq!(noted(&host, "work"), "done");
+    let _machine = timed();
+    let tries = Cell::new(0);
+    let status_after_the_response = || {
+        let key = format!("work-{}", tries.replace(tries.get() + 1));
+        assert_eq!(host.get(&format!("/spawn?key={key}&ms=1000")).ok(), "answered");
+        let status = host.get(&format!("/kv/get?key={key}")).status;
+        assert_eq!(noted(&host, &key), "done");
+        status
+    };
+    once_in(5, "a response before the work is done", status_after_the_response, |status| *status == 404);
 }
 
 /// Longer than an idle instance lives: work keeps its instance alive.
@@ -30,6 +41,8 @@ fn spawned_work_runs_after_the_response() {
 fn spawned_work_may_outlast_the_idle_time() {
     let host = probe();
     host.get("/spawn?key=work&ms=2000").ok();
+    // Asking meanwhile would keep the instance from being idle.
+    thread::sleep(Duration::from_millis(2500));
     assert_eq!(noted(&host, "work"), "done");
 }
 
@@ -66,10 +79,14 @@ fn a_clients_leaving_makes_sends_fail_and_the_component_goes_on() {
 
 #[test]
 fn a_client_that_leaves_before_the_response_does_not_cancel_the_component() {
-    let host = probe();
+    let host = application().argument("--stats").start();
     let mut client = host.connect();
-    client.send("GET", "/sleep?ms=500&key=slept", &[], b"");
-    std::thread::sleep(Duration::from_millis(200));
+    client.send("GET", "/sleep?ms=1000&key=slept", &[], b"");
+    eventually("the request at the component", || {
+        let stats = host.get("/.well-known/dev-host/stats").json();
+        (stats["calls"]["probe /sleep"] == 1).then_some(())
+    });
+    thread::sleep(SETTLING);
     drop(client);
     assert_eq!(noted(&host, "slept"), "done");
 }
@@ -79,11 +96,11 @@ fn a_client_that_leaves_before_the_response_does_not_cancel_the_component() {
 fn a_termination_does_not_drain() {
     let host = probe();
     let mut client = host.connect();
-    client.send("GET", "/stream?chunks=100&gap_ms=100", &[], b"");
+    client.send("GET", "/stream?chunks=600&gap_ms=100", &[], b"");
     client.try_read_head().unwrap();
     client.read_chunk().unwrap();
     let took = host.terminate();
-    assert!(took < Duration::from_secs(1), "it took {took:?} to end");
+    assert!(took < Duration::from_secs(20), "it took {took:?} to end");
     while let Some(chunk) = client.read_chunk() {
         assert_ne!(chunk, b"", "the stream was ended as if it were whole");
     }

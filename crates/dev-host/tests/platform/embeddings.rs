@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Host, Launch, at_once, repository};
+use crate::support::{Host, Launch, alone, at_once, once_in, repository};
 
 fn probe() -> Host {
     with_model(Launch::probe("ai_models = ['all-minilm-l6-v2']"))
@@ -68,16 +68,25 @@ fn a_model_the_component_does_not_declare_is_denied() {
 #[test]
 fn an_embedding_holds_up_the_other_requests_of_its_instance() {
     let host = probe();
-    let (mut sleeping, mut embedding) = (host.connect(), host.connect());
-    let asked = Instant::now();
-    sleeping.send("GET", "/sleep?ms=200", &[], b"");
-    thread::sleep(Duration::from_millis(100));
+    let _machine = alone();
     // Some 25 ms a line.
-    let text = "How do I reset my password when I no longer have the address I signed up with?\n".repeat(60);
-    embedding.send("POST", "/embed", &[], text.as_bytes());
-    sleeping.read().ok();
-    assert!(asked.elapsed() > Duration::from_millis(600), "{:?}", asked.elapsed());
-    assert_eq!(embedding.read().json()["embeddings"].as_array().unwrap().len(), 60);
+    let text = "How do I reset my password when I no longer have the address I signed up with?\n".repeat(100);
+    let neighbour_answers_after = || {
+        // The first call loads the model.
+        embed(&host, "text");
+        let (mut sleeping, mut embedding) = (host.connect(), host.connect());
+        let asked = Instant::now();
+        sleeping.send("GET", "/sleep?ms=600", &[], b"");
+        thread::sleep(Duration::from_millis(100));
+        embedding.send("POST", "/embed", &[], text.as_bytes());
+        sleeping.read().ok();
+        let took = asked.elapsed();
+        assert_eq!(embedding.read().json()["embeddings"].as_array().unwrap().len(), 100);
+        took
+    };
+    once_in(5, "a neighbour that waits for the embedding", neighbour_answers_after, |took| {
+        *took > Duration::from_millis(1100)
+    });
 }
 
 /// One call at a time in the whole process, whichever component makes it.
@@ -102,15 +111,19 @@ fn embeddings_of_two_components_run_one_after_the_other() {
         ai_models = ['all-minilm-l6-v2']
         ",
     ));
+    let _machine = alone();
     // The first call loads the model.
     host.post("/one/embed", "text").ok();
     let text = "How do I reset my password when I no longer have the address I signed up with?\n".repeat(40);
-    let asked = Instant::now();
-    let mut took = at_once(2, |index| {
-        host.post(["/one/embed", "/two/embed"][index], &text).ok();
-        asked.elapsed()
-    });
-    took.sort();
+    let answered_after = || {
+        let asked = Instant::now();
+        let mut took = at_once(2, |index| {
+            host.post(["/one/embed", "/two/embed"][index], &text).ok();
+            asked.elapsed()
+        });
+        took.sort();
+        took
+    };
     // Side by side both would end together.
-    assert!(took[1] - took[0] > took[0] / 2, "{took:?}");
+    once_in(5, "one long after the other", answered_after, |took| took[1] - took[0] > took[0] / 2);
 }

@@ -5,7 +5,7 @@ use std::{ops, thread};
 
 use serde_json::json;
 
-use crate::support::{DeafPort, Host, Launch, Origin, TlsOrigin};
+use crate::support::{DeafPort, Host, Launch, Origin, TlsOrigin, once_in, timed};
 
 fn probe_allowed(hosts: &str) -> Host {
     Launch::probe(&format!("allowed_outbound_hosts = {hosts}")).start()
@@ -141,27 +141,29 @@ fn blocked_networks_are_not_called_though_allowed_and_chaining_is_not_affected()
 
 #[test]
 fn connections_are_pooled_unless_the_runtime_configuration_only_mentions_outbound_http() {
-    for (configuration, connections) in [
-        ("", 1),
-        ("[outbound_http]\nconnection_pooling = true\n", 1),
-        ("[outbound_http]\n", 3),
-        ("[outbound_http]\nconnection_pooling = false\n", 3),
+    for (configuration, are_pooled) in [
+        ("", true),
+        ("[outbound_http]\nconnection_pooling = true\n", true),
+        ("[outbound_http]\n", false),
+        ("[outbound_http]\nconnection_pooling = false\n", false),
     ] {
         let origin = Origin::saying("hello");
         let host = Launch::probe("allowed_outbound_hosts = ['http://127.0.0.1:*']")
             .runtime_config(configuration)
             .start();
-        for _ in 0..3 {
+        let mut fetches = 0;
+        // The connection returns to the pool a moment after the answer, and some fetch finds it there.
+        while fetches < 3 || (are_pooled && fetches < 20 && origin.connections() == fetches) {
             assert_eq!(host.fetch("/fetch", &origin.url("/"), &[])["body"], "hello");
-            // The connection returns to the pool a moment after the answer.
             thread::sleep(Duration::from_millis(50));
+            fetches += 1;
         }
-        assert_eq!(origin.connections(), connections, "{configuration:?}");
+        assert_eq!(origin.connections() < fetches, are_pooled, "{configuration:?}");
     }
 }
 
-/// A timeout of 400 ms must fire between these.
-const FIRES: ops::Range<Duration> = Duration::from_millis(380)..Duration::from_secs(3);
+/// A timeout of 400 ms must fire between these: not early, and before a default timeout would.
+const FIRES: ops::Range<Duration> = Duration::from_millis(380)..Duration::from_secs(20);
 
 #[test]
 fn a_connection_that_is_not_accepted_ends_at_the_connect_timeout() {
@@ -196,9 +198,15 @@ fn an_answer_that_pauses_ends_at_the_timeout_between_bytes() {
         thread::sleep(Duration::from_secs(10));
     });
     let host = probe_allowed("['http://127.0.0.1:*']");
-    let asked = Instant::now();
-    let answer = host.fetch("/fetch", &origin.url("/"), &[("x-between-bytes-timeout-ms", "400")]);
-    assert_eq!((&answer["status"], &answer["body_error"]), (&json!(200), &json!("ConnectionReadTimeout")));
-    assert!(asked.elapsed() > Duration::from_millis(900), "a pause shorter than the timeout cut it");
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    let _machine = timed();
+    let ended_after = || {
+        let asked = Instant::now();
+        let answer = host.fetch("/fetch", &origin.url("/"), &[("x-between-bytes-timeout-ms", "400")]);
+        let ending = (&answer["status"], &answer["body_error"]);
+        assert_eq!(ending, (&json!(200), &json!("ConnectionReadTimeout")));
+        asked.elapsed()
+    };
+    once_in(5, "an end by the long pause and no shorter one", ended_after, |took| {
+        (Duration::from_millis(900)..Duration::from_secs(5)).contains(took)
+    });
 }

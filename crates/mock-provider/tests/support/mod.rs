@@ -201,6 +201,16 @@ impl Client {
         timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{text} never came"));
     }
 
+    /// Waits until so many events have come that nobody has read.
+    pub async fn read_events(&mut self, count: usize) {
+        let wait = async {
+            while self.buffer.windows(5).filter(|window| window == b"data:").count() < count {
+                self.fill().await.unwrap();
+            }
+        };
+        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("fewer than {count} events came"));
+    }
+
     /// True if nothing more comes within `wait` although the connection stays open.
     pub async fn is_quiet_for(&mut self, wait: Duration) -> bool {
         self.buffer.clear();
@@ -215,15 +225,26 @@ pub async fn post(mock: &Handle, body: &Value) -> Answer {
 
 /// The last recorded request, once it has ended.
 pub async fn last_ended(mock: &Handle) -> LoggedRequest {
+    let ended = || mock.log().pop().filter(|request| request.ended.is_some());
+    eventually(ended).await.expect("the exchange never ended")
+}
+
+/// Waits until so many requests are recorded: the mock may not have read yet what a client has written.
+pub async fn recorded(mock: &Handle, count: usize) {
+    let are_recorded = || (mock.log().len() >= count).then_some(());
+    eventually(are_recorded).await.expect("the request never came")
+}
+
+async fn eventually<T>(look: impl Fn() -> Option<T>) -> Option<T> {
     let wait = async {
         loop {
-            if let Some(request) = mock.log().pop().filter(|request| request.ended.is_some()) {
-                return request;
+            if let Some(seen) = look() {
+                return seen;
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    timeout(PATIENCE, wait).await.expect("the exchange never ended")
+    timeout(PATIENCE, wait).await.ok()
 }
 
 pub async fn assert_last_ended(mock: &Handle, ending: Ending) {

@@ -3,41 +3,50 @@
 use quota::{ScriptStore, StoreError};
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-/// Runs until dropped; writes nothing to disk.
+/// How long a start may take; far above what a loaded machine needs.
+const STARTING: Duration = Duration::from_secs(60);
+
+/// Servers that this process has started.
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
+/// Runs until dropped; writes nothing to disk but its socket.
 pub struct Server {
     child: Child,
-    port: u16,
+    /// No port, because nobody can hold a free one for it until it listens.
+    socket: PathBuf,
 }
 
 impl Server {
     /// Starts one. A machine without redis-server fails the test: `apt-get install -y redis-server`.
     pub fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let name = format!("quota-redis-{}-{}", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
+        let socket = std::env::temp_dir().join(name);
         let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
+            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
+            .arg(&socket)
             .current_dir(std::env::temp_dir())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("redis-server: {error}; apt-get install -y redis-server"));
-        let server = Server { child, port };
-        for _ in 0..200 {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return server;
-            }
+        let mut server = Server { child, socket };
+        let deadline = Instant::now() + STARTING;
+        while UnixStream::connect(&server.socket).is_err() {
+            assert!(server.child.try_wait().unwrap().is_none(), "redis-server ends instead of listening");
+            assert!(Instant::now() < deadline, "redis-server does not listen");
             std::thread::sleep(Duration::from_millis(25));
         }
-        panic!("redis-server does not answer on port {port}");
+        server
     }
 
     pub fn connect(&self) -> Redis {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Redis(RefCell::new(BufReader::new(stream)))
+        Redis(RefCell::new(BufReader::new(UnixStream::connect(&self.socket).unwrap())))
     }
 }
 
@@ -45,11 +54,12 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _gone = self.child.kill();
         let _reaped = self.child.wait();
+        let _removed = std::fs::remove_file(&self.socket);
     }
 }
 
 /// One connection.
-pub struct Redis(RefCell<BufReader<TcpStream>>);
+pub struct Redis(RefCell<BufReader<UnixStream>>);
 
 /// An answer, <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 #[derive(Debug)]
@@ -83,9 +93,9 @@ impl Redis {
         keys
     }
 
-    /// Milliseconds until a key goes; negative if it does not.
-    pub fn lives_ms(&self, key: &str) -> i64 {
-        match self.command(&["PTTL", key]) {
+    /// When a key goes, in milliseconds since the Unix epoch; negative if it does not.
+    pub fn expires_ms(&self, key: &str) -> i64 {
+        match self.command(&["PEXPIRETIME", key]) {
             Answer::Number(ms) => ms,
             other => panic!("{other:?}"),
         }
@@ -110,7 +120,7 @@ impl ScriptStore for Redis {
     }
 }
 
-fn read(connection: &mut BufReader<TcpStream>) -> Answer {
+fn read(connection: &mut BufReader<UnixStream>) -> Answer {
     let mut line = String::new();
     connection.read_line(&mut line).unwrap();
     let (kind, rest) = line.trim_end().split_at(1);

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{fs, iter};
@@ -12,7 +12,10 @@ use std::{fs, iter};
 use tempfile::TempDir;
 
 use super::client::{Client, Reply};
-use super::{PATIENCE, probes};
+use super::probes;
+
+/// How long a start may take; it compiles the components, on as many threads as the machine has, beside other tests.
+const STARTING: Duration = Duration::from_secs(300);
 
 /// An application to start.
 pub struct Launch {
@@ -194,8 +197,13 @@ impl Process {
         let (announce, announced) = mpsc::channel();
         let stdout = collect(child.stdout.take().unwrap(), Some(announce));
         let stderr = collect(child.stderr.take().unwrap(), None);
-        // The channel closes without a word if the output ends first.
-        (Self { child, output: vec![stdout, stderr] }, announced.recv_timeout(PATIENCE).ok())
+        let process = Self { child, output: vec![stdout, stderr] };
+        match announced.recv_timeout(STARTING) {
+            Ok(address) => (process, Some(address)),
+            // The output ended without a word.
+            Err(RecvTimeoutError::Disconnected) => (process, None),
+            Err(RecvTimeoutError::Timeout) => panic!("dev-host neither serves nor ends"),
+        }
     }
 
     /// Waits for its end; returns what it said.

@@ -17,6 +17,13 @@ pub struct RedisServer {
 impl RedisServer {
     /// Starts the server. A machine without one fails the test: `apt-get install -y redis-server`.
     pub fn start() -> Self {
+        // A port that was free is sometimes taken by the time the server would listen there; then it ends.
+        let started = (0..5).find_map(|_| Self::start_once());
+        started.expect("redis-server ends each time")
+    }
+
+    /// `None` if the server ends instead.
+    fn start_once() -> Option<Self> {
         let directory = TempDir::new().unwrap();
         let address = free_address();
         let child = Command::new("redis-server")
@@ -26,9 +33,16 @@ impl RedisServer {
             .stdout(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("redis-server: {error}; apt-get install -y redis-server"));
-        let server = Self { child, directory, address };
-        eventually("redis-server answers", || server.try_command(&["PING"]).ok());
-        server
+        let mut server = Self { child, directory, address };
+        // Whoever took the port might answer, too.
+        let own_number = format!("process_id:{}\r\n", server.child.id());
+        let lives = eventually("an answer or the end of redis-server", || {
+            let has_ended = server.child.try_wait().unwrap().is_some();
+            let answers =
+                || server.try_command(&["INFO", "server"]).is_ok_and(|info| info.contains(&own_number));
+            if has_ended { Some(false) } else { answers().then_some(true) }
+        });
+        lives.then_some(server)
     }
 
     /// The URL of its database 0.
