@@ -96,7 +96,7 @@ def test_case(path, run):
     assert set(case) <= known, f"unknown keys {set(case) - known}"
     url = run(path.parent.name, case.get("variables", {}), path.name if "before" in case else None)
     captured = {}
-    with httpx.Client(base_url=url, timeout=10) as client:
+    with httpx.Client(base_url=url, timeout=60) as client:
         for before in case.get("before", []):
             response = send(client, before, captured)
             if "status" in before:
