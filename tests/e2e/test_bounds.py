@@ -248,7 +248,8 @@ def test_a_request_that_trickles_in_is_refused_in_the_end(gateway, unique):
 def sent_slowly(gateway, body, pieces, **headers):
     """The whole answer to a body that comes in so many pieces, 0.2 s apart."""
     size = -(-len(body) // pieces)
-    with contextlib.suppress(ConnectionError), connected(gateway, body[:size], len(body), connection="close", **headers) as client:
+    headers["connection"] = "close"
+    with contextlib.suppress(ConnectionError), connected(gateway, body[:size], len(body), **headers) as client:
         for at in range(size, len(body), size):
             time.sleep(0.2)
             client.sendall(body[at : at + size])

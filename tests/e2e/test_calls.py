@@ -55,7 +55,7 @@ async def ask_all(gateway, text):
 
 
 def calls_when_quiet(gateway):
-    """Calls by component and path since the start, once none were made for a second: what follows answers is sent within 150 ms."""
+    """Calls by component and path since the start, once none were made for a second: what follows answers waits 150 ms."""
     seen, since = None, 0.0
 
     def is_quiet():
