@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::ErrorKind;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use mock_provider::Ending;
 use serde_json::{Value, json};
@@ -11,10 +11,6 @@ use support::*;
 
 fn streamed(model: &str) -> Value {
     chat(model, json!({"stream": true}))
-}
-
-fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
 #[tokio::test]

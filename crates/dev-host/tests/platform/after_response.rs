@@ -69,7 +69,7 @@ fn a_stream_that_is_read_to_its_end_is_sent_whole() {
 fn a_clients_leaving_makes_sends_fail_and_the_component_goes_on() {
     let host = probe();
     let mut client = host.connect();
-    client.send("GET", "/stream?chunks=100&gap_ms=50&key=stream", &[], b"");
+    client.send("GET", "/stream?chunks=600&gap_ms=50&key=stream", &[], b"");
     client.try_read_head().unwrap();
     client.read_chunk().unwrap();
     drop(client);

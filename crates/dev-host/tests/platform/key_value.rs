@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Host, Launch, alone, at_once, once_in, timed};
+use crate::support::{Host, Launch, at_once, once_in, timed};
 
 const IN_MEMORY: &str = "[key_value_store.default]\ntype = 'spin'\n";
 
@@ -116,7 +116,6 @@ fn parallel_increments_in_memory_are_exact() {
 
 /// 400 increments by 40 clients; every sum from 1 to 400 is answered once.
 pub fn increments_are_exact(host: &Host) {
-    let _machine = alone();
     let sums = at_once(40, |_| -> Vec<u32> {
         (0..10).map(|_| host.get("/kv/increment?key=n&delta=1").ok().parse().unwrap()).collect()
     });

@@ -3,7 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)] // test code, used in part by each test file
 
 use std::io::{self, ErrorKind};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mock_provider::{Ending, Handle, LoggedRequest, MockProvider, Options};
 use serde_json::{Value, json};
@@ -216,6 +216,11 @@ impl Client {
         self.buffer.clear();
         timeout(wait, self.fill()).await.is_err()
     }
+}
+
+/// The time, as the log counts it.
+pub fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
 /// One request on a connection of its own.
