@@ -55,6 +55,9 @@ class Scripted:
             self.left_at.append(time.monotonic())
 
     def stop(self):
+        # Closed alone, it would go on being waited at; and a process that was stopped meanwhile waits again at whatever has
+        # its number by then, which may be the next test's.
+        self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
 
