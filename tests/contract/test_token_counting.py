@@ -96,9 +96,9 @@ LONG = {
 
 @pytest.mark.parametrize("what", LONG)
 def test_a_megabyte_holds_nobody_up_for_long(limiter, what):
-    # The best of three: on a busy machine others wait for that, too.
+    # The best of six: on a busy machine others wait for that, too.
     tries, is_short = [], False
-    while len(tries) < 3 and not is_short:
+    while len(tries) < 6 and not is_short:
         whole, held_up = beside(limiter, LONG[what])
         tries.append((whole, held_up))
         is_short = held_up < max(HELD_UP_MS, whole * HELD_UP_SHARE)
