@@ -14,7 +14,7 @@ from support.pools import asked, document, streamed, told
 
 HALF = len(backends.COMPLETION) // 2
 # A client that pauses for longer than `client_ms` is refused, and this process may: what it sends slowly it sends so often.
-TRIES = 3
+TRIES = 5
 
 POOLS = """
 [bounds]
