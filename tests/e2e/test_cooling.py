@@ -9,6 +9,7 @@ import pytest
 from support import servers
 from support.clients import until
 from support.gateway import Gateway
+from support.left_alone import ask, is_left_alone, until_asked_again
 from support.pools import document, route_of
 
 POOLS = """
@@ -90,35 +91,6 @@ def gateway(mock, tmp_path_factory):
     running = Gateway(tmp_path_factory.mktemp("gateway"), mock, document=document(mock, POOLS))
     yield running
     running.stop()
-
-
-def ask(gateway, model, unique, number):
-    return gateway.chat(model, f"{unique} {number}", headers={"x-mock-id": unique})
-
-
-def is_left_alone(response):
-    assert (response.status_code, response.json()["error"]["code"]) == (503, "no_available_backend"), response.text
-    return int(response.headers["retry-after"])
-
-
-def until_asked_again(gateway, model, unique):
-    """Asks until the first deployment is asked once more: all answers, and for how many ms it was left alone.
-
-    By the provider's clock, from one request to the next, so a pause of the machine can only make it longer.
-    """
-
-    def times():
-        return [entry["received_at_ms"] for entry in gateway.received(unique) if entry["body"]["model"] != "mock-else"]
-
-    before, answers = len(times()), []
-
-    def again():
-        time.sleep(0.1)
-        answers.append(ask(gateway, model, unique, f"{before} and then {len(answers)}"))
-        return len(times()) > before
-
-    until("it is asked again", again, within=60)
-    return answers, times()[before] - times()[before - 1]
 
 
 def test_a_tier_that_is_asked_too_much_overflows_at_once_also_without_a_hint(gateway, unique):

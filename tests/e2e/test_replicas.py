@@ -6,6 +6,7 @@ import time
 from support import servers
 from support.clients import until
 from support.gateway import KEY
+from support.left_alone import ask, is_left_alone
 from support.load import post
 from support.pools import document
 
@@ -20,15 +21,6 @@ deployments = [{ backend = "a", model = "mock-shared+flaky=1+ttft=5s" }]
 name = "else"
 deployments = [{ backend = "b", model = "mock-else" }]
 """
-
-
-def ask(gateway, text, number):
-    return gateway.chat("shared", f"{text} {number}", headers={"x-mock-id": text})
-
-
-def is_left_alone(response):
-    assert (response.status_code, response.json()["error"]["code"]) == (503, "no_available_backend"), response.text
-    return int(response.headers["retry-after"])
 
 
 def test_replicas_that_share_a_store_share_what_they_know(new_gateway, mock, unique, tmp_path):
@@ -52,7 +44,7 @@ def test_replicas_that_share_a_store_share_what_they_know(new_gateway, mock, uni
         assert len(one.received(f"{text} probe")) == 1, "one probe for all replicas"
         # Whoever has not probed learns at its next look, once a second.
         for gateway in (one, two):
-            until("it has learned", lambda: ask(gateway, text, "after").status_code == 200)
+            until("it has learned", lambda: ask(gateway, "shared", text, "after").status_code == 200)
     finally:
         redis.stop()
 
@@ -63,8 +55,8 @@ def opened_and_probed(one, two, text):
     for gateway in (one, two):
         assert gateway.chat("else", text).status_code == 200
     time.sleep(1.2)
-    assert ask(one, text, "first").status_code == 503
-    told = ask(two, text, "second")
+    assert ask(one, "shared", text, "first").status_code == 503
+    told = ask(two, "shared", text, "second")
     time.sleep(4.2)
 
     async def six_at_each():
