@@ -8,9 +8,11 @@ need() { command -v "$1" >/dev/null 2>&1 || die "$1 is not installed: $2"; }
 NATIVE_PROFILE=native
 TARGET_DIR="${CARGO_TARGET_DIR:-target}"
 COMPONENTS="router token-limiter semantic-cache usage-logger"
-# Neither these nor the components' lints are compiled natively; the components' tests are.
+# Never compiled natively, as the components are for their tests.
 WASM_ONLY="raw-http probe-behaviour probe-pass-through probe-same-calls"
-PROGRAMS="dev-host mock-provider check-config bench"
+# The native programs of scripts/up, and all.
+UP_PROGRAMS="dev-host mock-provider check-config"
+PROGRAMS="$UP_PROGRAMS bench"
 
 # The oldest Rust that builds this (`rust-version` in Cargo.toml).
 RUST_VERSION=1.94

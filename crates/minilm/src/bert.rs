@@ -1,6 +1,6 @@
 //! BERT's encoder, as much of it as one text without padding needs: no mask, no second segment, no dropout.
 //!
-//! Written out because the libraries that have it take longer to compile than the rest of the host. The names are those of the
+//! Written out because the libraries that have it take longer to compile than the host's own code does. The names are those of the
 //! published file, the structure is that of
 //! <https://github.com/huggingface/transformers/blob/main/src/transformers/models/bert/modeling_bert.py>.
 
