@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import statistics
 import time
 
 import httpx
@@ -306,7 +307,8 @@ def test_a_store_that_hangs_costs_a_moment_and_each_instance_goes_on_alone(new_g
                 started = time.monotonic()
                 assert ask(gateway, model, unique, len(took) + 1).status_code == status
                 took.append(time.monotonic() - started)
-            assert max(took) < 10, took
+            # A pause of the machine may delay one or two of them.
+            assert statistics.median(took) < 1, took
             assert asked(gateway, unique).count("mock-counted+flaky=3") == 3, "the fourth found it open"
             until("it is well", lambda: ask(gateway, "counted", unique, "probe").status_code == 200, within=60)
     finally:
