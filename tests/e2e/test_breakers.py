@@ -1,7 +1,6 @@
 """Circuit breakers: when a deployment is left alone, for how long, and who asks it again."""
 
 import asyncio
-import signal
 import statistics
 import time
 
@@ -301,7 +300,7 @@ def test_a_store_that_hangs_costs_a_moment_and_each_instance_goes_on_alone(new_g
         # While an answer is under way the instance is kept, and what it counted, however long the machine pauses.
         with gateway.http.stream("POST", "/v1/chat/completions", json=body) as under_way:
             assert under_way.status_code == 200
-            redis.process.send_signal(signal.SIGSTOP)
+            redis.hang()
             took = []
             for model, status in [("else", 200), ("counted", 503), ("counted", 503), ("counted", 503), ("counted", 503), ("else", 200)]:
                 started = time.monotonic()
@@ -312,5 +311,5 @@ def test_a_store_that_hangs_costs_a_moment_and_each_instance_goes_on_alone(new_g
             assert asked(gateway, unique).count("mock-counted+flaky=3") == 3, "the fourth found it open"
             until("it is well", lambda: ask(gateway, "counted", unique, "probe").status_code == 200, within=60)
     finally:
-        redis.process.send_signal(signal.SIGCONT)
+        redis.go_on()
         redis.stop()

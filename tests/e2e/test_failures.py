@@ -6,7 +6,6 @@ a database is dead when its file is none.
 
 import json
 import re
-import signal
 import time
 from datetime import datetime
 from urllib.parse import quote
@@ -74,7 +73,6 @@ TRAPS, HANGS = "/panic", "/sleep?ms=60000"
 def redis(tmp_path):
     server = servers.start_redis(tmp_path)
     yield server
-    server.process.send_signal(signal.SIGCONT)
     server.stop()
 
 
@@ -232,7 +230,7 @@ def test_with_a_dead_store_requests_go_on_uncounted_if_the_document_says_so(new_
 def test_a_limiter_whose_store_does_not_answer_refuses_after_three_seconds(new_gateway, redis, unique):
     gateway = new_gateway(runtime_config=REDIS.format(url=redis.url))
     assert gateway.chat(text=unique).status_code == 200
-    redis.process.send_signal(signal.SIGSTOP)
+    redis.hang()
     started = time.monotonic()
     response = gateway.chat(text=unique + " again")
     assert refused_uncounted(response) and not gateway.received(unique + " again")
@@ -265,25 +263,25 @@ def test_quotas_in_a_store_that_hangs_keep_the_documents_word_in_time(new_gatewa
     text = document(mock, limits=False, more=QUOTAS.format(on_store_error=on_store_error))
     gateway = new_gateway(runtime_config=REDIS.format(url=redis.url), document=text)
     assert gateway.chat(text=unique).status_code == 200
-    redis.process.send_signal(signal.SIGSTOP)
+    redis.hang()
     # The second finds the instance that the first one waited in: it is free again.
     for i in range(2):
         response = gateway.chat(text=f"{unique} {i}", user=f"new-{i}")
         assert response.status_code == status and (status == 200 or OF_THE_LIMITER in response.text), response.text
         assert response.headers.get("retry-after") == (None if status == 200 else "1")
-    redis.process.send_signal(signal.SIGCONT)
+    redis.go_on()
     until("it is counted again", lambda: "x-ratelimit-remaining-tokens" in gateway.chat(text=f"{unique} after").headers)
 
 
 def test_a_cache_that_does_not_answer_costs_half_a_second(new_gateway, mock, redis, unique):
     gateway = new_gateway(runtime_config=REDIS.format(url=redis.url), document=document(mock, limits=False))
     assert gateway.chat(text=unique).status_code == 200
-    redis.process.send_signal(signal.SIGSTOP)
+    redis.hang()
     started = time.monotonic()
     response = gateway.chat(text=unique)
     assert (response.status_code, response.headers["x-tollgate-cache"]) == (200, "bypass")
     assert 0.4 < time.monotonic() - started < 30
-    redis.process.send_signal(signal.SIGCONT)
+    redis.go_on()
     until("the cache is asked again", lambda: gateway.chat(text=unique).headers["x-tollgate-cache"] != "bypass")
 
 

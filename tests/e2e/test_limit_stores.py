@@ -1,6 +1,5 @@
 """One set of counters for several replicas: a key-value store on Redis, and Redis by itself, which runs scripts."""
 
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -151,17 +150,17 @@ def test_redis_by_itself_counts_shows_resets_and_expires(replicas):
     assert gateway.admin.post("/admin/limits/each-user:jane/reset").json()["recorded"] is True
     assert counted() == [0, 0]
     assert gateway.chat(text="by script again", user="jane").status_code == 200
-    keys = [key for key in asked(redis.url, "KEYS tl:*").split() if key.startswith("tl:")]
+    keys = [key for key in redis.ask("KEYS tl:*").split() if key.startswith("tl:")]
     assert len(keys) >= 4, keys
     for key in keys:
-        ttl_ms = int(asked(redis.url, f"PTTL {key}").removeprefix(":"))
+        ttl_ms = int(redis.ask(f"PTTL {key}").removeprefix(":"))
         assert 0 < ttl_ms < 367 * 24 * 3_600_000, f"{key} stays for {ttl_ms} ms"
 
 
 def test_a_redis_that_is_gone_refuses_and_one_that_forgot_its_scripts_is_told_them_again(replicas):
     redis, (gateway, *_) = replicas("redis")
     assert gateway.chat(text="before").status_code == 200
-    assert asked(redis.url, "SCRIPT FLUSH") == "+OK\r\n"
+    assert redis.ask("SCRIPT FLUSH") == "+OK\r\n"
     assert gateway.chat(text="after a flush").status_code == 200
     redis.stop()
     answer = gateway.chat(text="gone")
@@ -180,11 +179,3 @@ def test_a_redis_that_wants_a_password_gets_it_and_nobody_reads_it(new_gateway, 
         assert "p:w" not in gateway.server.log() and "p%3Aw" not in gateway.server.log()
     finally:
         redis.stop()
-
-
-def asked(url, command):
-    """Redis's answer to one command, by its own protocol."""
-    host, port = url.removeprefix("redis://").split(":")
-    with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(f"{command}\r\n".encode())
-        return connection.recv(65_536).decode()

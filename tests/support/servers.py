@@ -48,6 +48,40 @@ class Server:
         self.process.wait(timeout=60)
 
 
+class Redis(Server):
+    """A redis of the test's own, which can be asked and held still."""
+
+    def __init__(self, command, folder, port):
+        super().__init__(command, r"(Ready to accept connections)", folder / "redis.log")
+        self.address = ("127.0.0.1", port)
+        self.url = f"redis://127.0.0.1:{port}"
+
+    def ask(self, command):
+        """The answer to one command, by redis's own protocol."""
+        with socket.create_connection(self.address) as connection:
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(65_536).decode()
+
+    def hang(self):
+        """Lets it answer nobody from now on, once nobody waits for an answer: an increment under way would hold up
+        its whole instance (the limiter's README says so)."""
+        quiet = 0
+        deadline = time.monotonic() + 60
+        while quiet < 3:
+            assert time.monotonic() < deadline, "the redis is asked without end"
+            before = self._commands()
+            time.sleep(0.1)
+            quiet = quiet + 1 if self._commands() == before + 1 else 0
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def _commands(self):
+        """How many it was given, this question among them."""
+        return int(re.search(r"total_commands_processed:(\d+)", self.ask("INFO stats")).group(1))
+
+
 def start_mock(folder):
     command = [built(NATIVE / "mock-provider"), "--listen", "127.0.0.1:0", "--record"]
     return Server(command, r"listening on (http://\S+)", folder / "mock.log")
@@ -101,14 +135,11 @@ def start_redis(folder, password=None):
         command = [binary, "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
         command += ["--requirepass", password] if password else []
         try:
-            server = Server(command, r"(Ready to accept connections)", folder / "redis.log")
+            return Redis(command, folder, port)
         except RuntimeError as error:
             # It takes no port 0, and the free one may have been taken in between.
             if not tries_left or "in use" not in str(error):
                 raise
-        else:
-            server.url = f"redis://127.0.0.1:{port}"
-            return server
 
 
 def temporary_folder():
