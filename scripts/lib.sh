@@ -88,16 +88,12 @@ ensure_node() {
     node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || die "Node.js 20 or newer is needed, this is $(node --version)"
 }
 
-# Each component by a command of its own, the same that `spin build` runs.
+# At once, so that they share two processors; what comes out is what `spin build` makes one by one (`scripts/lint` compares
+# the features that they are built with).
 build_components() { build_wasm $COMPONENTS; }
 
 # build_wasm PACKAGE...
-build_wasm() {
-    local package
-    for package in "$@"; do
-        cargo build --quiet --release --target wasm32-wasip2 -p "$package"
-    done
-}
+build_wasm() { cargo build --quiet --release --target wasm32-wasip2 $(each -p "$@"); }
 
 # What scripts/bench runs beside the components.
 build_bench() {

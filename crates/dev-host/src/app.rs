@@ -1,21 +1,15 @@
 //! A loaded application. Decides how its parts are put together from the manifest, the runtime config and the options,
 //! and how a request gets to a component, from outside or from another component.
 
-use crate::allowed_hosts::AllowedHosts;
 use crate::component::Component;
 use crate::engine::Runtime;
 use crate::handler::InstanceFactory;
 use crate::host::llm::Models;
-use crate::inbound_headers::append_spin_headers;
 use crate::kv::Backends;
 use crate::logs::Logs;
-use crate::manifest::{self, Manifest};
-use crate::outbound::{BlockedNetworks, Clients};
-use crate::routes::{RouteMatch, Routes};
-use crate::runtime_config::{RuntimeConfig, SqliteDatabase};
+use crate::outbound::Clients;
 use crate::stats;
 use crate::terminal::report;
-use crate::variables::{ApplicationVariables, Provider};
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use http::header::HOST;
@@ -23,6 +17,13 @@ use http::uri::{Authority, Scheme};
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty};
+use spin_app::allowed_hosts::AllowedHosts;
+use spin_app::blocked_networks::BlockedNetworks;
+use spin_app::inbound_headers::append_spin_headers;
+use spin_app::manifest::{self, Manifest};
+use spin_app::routes::{RouteMatch, Routes};
+use spin_app::runtime_config::{RuntimeConfig, SqliteDatabase};
+use spin_app::variables::{ApplicationVariables, Provider};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -227,7 +228,7 @@ impl<'a> Assembly<'a> {
         let logs = Logs { directory: log_dir, is_followed: !options.quiet };
         logs.prepare(options.truncate_logs)?;
 
-        let mut providers = vec![crate::variables::from_arguments(&options.variables)?];
+        let mut providers = vec![spin_app::variables::from_arguments(&options.variables)?];
         providers.append(&mut config.variable_providers);
         providers.push(Provider::environment(None, Some(Path::new(".env")))?);
 
@@ -242,7 +243,7 @@ impl<'a> Assembly<'a> {
             databases: databases(&config, state_dir.as_deref())?,
             models: Arc::new(Models::new(models_in.join("ai-models"))),
             logs,
-            blocked: Arc::new(BlockedNetworks::new(std::mem::take(&mut config.blocked_networks))),
+            blocked: Arc::new(std::mem::take(&mut config.blocked_networks)),
             config,
         })
     }

@@ -1,12 +1,12 @@
 //! What one component has: its settings, resolved, and shared by all its instances.
 
-use crate::allowed_hosts::AllowedHosts;
 use crate::host::llm::Models;
 use crate::kv::Stores;
 use crate::logs::LogStream;
-use crate::runtime_config::SqliteDatabase;
 use crate::terminal::report;
-use crate::variables::ComponentVariables;
+use spin_app::allowed_hosts::AllowedHosts;
+use spin_app::runtime_config::SqliteDatabase;
+use spin_app::variables::ComponentVariables;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 

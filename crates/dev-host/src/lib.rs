@@ -6,26 +6,17 @@
 
 // A command-line tool: the terminal is where it speaks.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
-pub mod allowed_hosts;
 pub mod app;
 mod bindings;
-pub mod chaining;
 pub mod component;
 pub mod engine;
 pub mod handler;
 pub mod host;
-pub mod inbound_headers;
 pub mod instance;
 pub mod kv;
 pub mod logs;
-pub mod manifest;
 pub mod outbound;
-pub mod routes;
-pub mod runtime_config;
 pub mod server;
 pub mod stats;
-pub mod template;
 mod terminal;
-pub mod variables;

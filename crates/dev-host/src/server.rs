@@ -3,7 +3,6 @@
 //! and an answer whose body leaves after its head waits for the client's delayed acknowledgement, some 44 ms.
 
 use crate::app::{App, Body, empty};
-use crate::inbound_headers::strip_forbidden;
 use crate::stats;
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use spin_app::inbound_headers::strip_forbidden;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};

@@ -139,34 +139,3 @@ pub fn counts() -> Option<Value> {
         "instances": *stats.instances.lock().unwrap_or_else(PoisonError::into_inner),
     }))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_is_counted_until_it_is_asked_for() {
-        call("early", "/");
-        assert_eq!(counts(), None);
-        turn_on();
-        for path in 0..100 {
-            call("router", &format!("/{path}"));
-        }
-        call("router", "/0");
-        key_value(KeyValue::Swap);
-        outbound();
-        sqlite(false);
-        sqlite(true);
-        instance_made("router");
-        instance_made("router");
-        instance_ended("router");
-        let counts = counts().unwrap();
-        assert_eq!(counts["calls"]["router /0"], 2);
-        assert_eq!(counts["calls"]["router (other)"], 36);
-        assert_eq!(counts["calls"].as_object().unwrap().len(), MAX_PATHS + 1);
-        assert_eq!((&counts["key_value"]["swap"], &counts["key_value"]["get"]), (&json!(1), &json!(0)));
-        assert_eq!(counts["outbound"], 1);
-        assert_eq!(counts["instances"], json!({"router": 1}));
-        assert_eq!(counts["sqlite"], json!({"statements": 2, "writes": 1}));
-    }
-}

@@ -3,6 +3,7 @@
 //!
 //! Paths follow Spin, oddly: a key-value path is relative to the config file, a SQLite path to the working directory.
 
+use crate::blocked_networks::BlockedNetworks;
 use crate::variables::Provider;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
@@ -21,7 +22,7 @@ pub struct RuntimeConfig {
     /// `[outbound_http]`. Without the table pooling is on; with the table it is off unless the table turns it on.
     pub is_connection_pooling_on: bool,
     /// `[outbound_networking] block_networks`.
-    pub blocked_networks: Vec<BlockedNetwork>,
+    pub blocked_networks: BlockedNetworks,
     /// `state_dir`; an empty string unsets it.
     pub state_dir: Option<String>,
     /// `log_dir`; an empty string unsets it.
@@ -46,15 +47,6 @@ pub struct SqliteDatabase {
     pub path: Option<PathBuf>,
     /// Whether a guest may `ATTACH` another file.
     pub is_attach_allowed: bool,
-}
-
-/// Addresses that may not be connected to, whatever `allowed_outbound_hosts` says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BlockedNetwork {
-    /// Every address that is not global.
-    Private,
-    /// One network.
-    Network(ip_network::IpNetwork),
 }
 
 #[derive(Deserialize)]
@@ -144,6 +136,8 @@ impl RuntimeConfig {
         }
         let blocked_networks =
             raw.outbound_networking.map(|networking| networking.block_networks).unwrap_or_default();
+        let blocked_networks =
+            BlockedNetworks::parse(&blocked_networks).context("outbound_networking.block_networks")?;
         Ok(Self {
             key_value_stores: labelled(raw.key_value_store, "key_value_store", |table| {
                 key_value_store(table, directory)
@@ -155,10 +149,7 @@ impl RuntimeConfig {
                 .map(|table| variable_provider(table).context("variables_provider"))
                 .collect::<anyhow::Result<_>>()?,
             is_connection_pooling_on: raw.outbound_http.is_none_or(|http| http.connection_pooling),
-            blocked_networks: blocked_networks
-                .iter()
-                .map(|text| blocked_network(text).context("outbound_networking.block_networks"))
-                .collect::<anyhow::Result<_>>()?,
+            blocked_networks,
             state_dir: raw.state_dir,
             log_dir: raw.log_dir,
         })
@@ -216,15 +207,6 @@ fn variable_provider(mut table: toml::Table) -> anyhow::Result<Provider> {
         }
         kind => bail!("type {kind:?} is not supported, only \"static\" and \"env\" are"),
     }
-}
-
-fn blocked_network(text: &str) -> anyhow::Result<BlockedNetwork> {
-    if text == "private" {
-        return Ok(BlockedNetwork::Private);
-    }
-    ip_network::IpNetwork::from_str_truncate(text)
-        .map(BlockedNetwork::Network)
-        .with_context(|| format!("{text:?} is neither \"private\" nor a network"))
 }
 
 #[cfg(test)]

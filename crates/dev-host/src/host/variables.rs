@@ -3,7 +3,7 @@
 use super::Host;
 use crate::bindings::spin::variables::variables as wit;
 use crate::instance::InstanceState;
-use crate::variables::LookupError;
+use spin_app::variables::LookupError;
 use wasmtime::component::Accessor;
 
 impl wit::Host for InstanceState {

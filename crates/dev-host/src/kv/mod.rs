@@ -6,8 +6,8 @@
 pub mod redis;
 pub mod sqlite;
 
-use crate::runtime_config::KeyValueStore;
 use crate::stats::{self, KeyValue};
+use spin_app::runtime_config::KeyValueStore;
 use std::collections::HashMap;
 use std::mem::size_of;
 use std::path::Path;

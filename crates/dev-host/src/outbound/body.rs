@@ -59,24 +59,3 @@ impl<B: Body<Error = ErrorCode> + Unpin> Body for TimedBody<B> {
         self.body.as_ref().map(Body::size_hint).unwrap_or_default()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bytes::Bytes;
-    use futures::stream::{self, StreamExt as _};
-    use http_body_util::{BodyExt as _, StreamBody};
-
-    #[tokio::test]
-    async fn a_body_that_falls_silent_fails_after_the_timeout() {
-        let timeout = Duration::from_millis(30);
-        let frame = Frame::data(Bytes::from_static(b"x"));
-        let frames = stream::iter([Ok(frame)]).chain(stream::pending());
-        let mut body = TimedBody::new(StreamBody::new(frames), timeout);
-        assert!(body.frame().await.unwrap().is_ok());
-        let silent_since = Instant::now();
-        assert!(matches!(body.frame().await, Some(Err(ErrorCode::ConnectionReadTimeout))));
-        assert!(silent_since.elapsed() >= timeout);
-        assert!(body.frame().await.is_none());
-    }
-}

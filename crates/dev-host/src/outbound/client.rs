@@ -2,7 +2,6 @@
 //! TLS what ALPN settles), timeouts and which error a guest gets. Sets no TCP option, as Spin sets none.
 
 use crate::app::Body;
-use crate::runtime_config::BlockedNetwork;
 use crate::terminal::report;
 use anyhow::Context as _;
 use http::{Request, Response, Uri};
@@ -10,13 +9,13 @@ use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use ip_network::IpNetwork;
 use rustls::ClientConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
+use spin_app::blocked_networks::BlockedNetworks;
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -30,41 +29,6 @@ use wasmtime_wasi_http::p3::bindings::http::types::{DnsErrorPayload, ErrorCode};
 
 /// Further root certificates, in PEM: where OpenSSL and its like look for them too.
 const EXTRA_ROOTS_VARIABLE: &str = "SSL_CERT_FILE";
-
-/// Addresses that may not be connected to.
-#[derive(Debug, Default)]
-pub struct BlockedNetworks(Vec<BlockedNetwork>);
-
-impl BlockedNetworks {
-    /// All addresses of `networks`.
-    pub fn new(networks: Vec<BlockedNetwork>) -> Self {
-        Self(networks)
-    }
-
-    /// Whether `ip` is one of them.
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        let is_in = |ip: IpAddr| {
-            self.0.iter().any(|network| match network {
-                BlockedNetwork::Private => !IpNetwork::from(ip).is_global(),
-                BlockedNetwork::Network(network) => network.contains(ip),
-            })
-        };
-        match ip {
-            // An IPv4 address in IPv6 clothes must not get around the rule.
-            IpAddr::V6(v6) => is_in(ip) || v6.to_ipv4().is_some_and(|v4| is_in(IpAddr::V4(v4))),
-            IpAddr::V4(_) => is_in(ip),
-        }
-    }
-
-    fn remove_from(&self, addresses: &mut Vec<SocketAddr>) -> Result<(), ErrorCode> {
-        let found = addresses.len();
-        addresses.retain(|address| !self.contains(address.ip()));
-        if addresses.is_empty() && found > 0 {
-            return Err(ErrorCode::DestinationIpProhibited);
-        }
-        Ok(())
-    }
-}
 
 /// The clients of the application.
 pub struct Clients {
@@ -182,7 +146,11 @@ impl PlainConnector {
                 .map_err(|_| dns_error("address not available"))?
                 .collect(),
         };
-        self.blocked.remove_from(&mut addresses)?;
+        let found = addresses.len();
+        addresses.retain(|address| !self.blocked.contains(address.ip()));
+        if addresses.is_empty() && found > 0 {
+            return Err(ErrorCode::DestinationIpProhibited);
+        }
         timeout(limit, TcpStream::connect(&*addresses))
             .await
             .map_err(|_| ErrorCode::ConnectionTimeout)?
@@ -285,32 +253,5 @@ impl AsyncWrite for Tls {
 
     fn is_write_vectored(&self) -> bool {
         self.0.is_write_vectored()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blocked_addresses_are_found_in_either_notation() {
-        let blocked = BlockedNetworks::new(vec![
-            BlockedNetwork::Private,
-            BlockedNetwork::Network("1.1.1.0/24".parse().unwrap()),
-        ]);
-        for (ip, expected) in [
-            ("127.0.0.1", true),
-            ("10.0.0.1", true),
-            ("169.254.169.254", true),
-            ("::1", true),
-            ("::ffff:10.0.0.1", true),
-            ("1.1.1.9", true),
-            ("::ffff:1.1.1.9", true),
-            ("8.8.8.8", false),
-            ("2606:4700::1111", false),
-        ] {
-            assert_eq!(blocked.contains(ip.parse().unwrap()), expected, "{ip}");
-        }
-        assert!(!BlockedNetworks::default().contains("127.0.0.1".parse().unwrap()));
     }
 }

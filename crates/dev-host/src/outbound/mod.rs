@@ -4,12 +4,10 @@
 mod body;
 mod client;
 
-pub use client::{BlockedNetworks, Clients};
+pub use client::Clients;
 
 use crate::app::{App, Body};
-use crate::chaining::{CHAINED_CLIENT, chaining_target};
 use crate::component::Component;
-use crate::routes::RouteMatch;
 use crate::stats;
 use body::TimedBody;
 use bytes::Bytes;
@@ -18,6 +16,8 @@ use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
+use spin_app::chaining::{CHAINED_CLIENT, chaining_target};
+use spin_app::routes::RouteMatch;
 use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;

@@ -63,13 +63,17 @@ fn a_store_in_memory_forgets_at_a_restart() {
 
 #[test]
 fn stores_of_different_labels_are_apart() {
-    let host = Launch::probe("key_value_stores = ['default', 'other']")
-        .runtime_config("[key_value_store.other]\ntype = 'spin'\npath = 'other.db'\n")
+    let in_one_file = "[key_value_store.other]\ntype = 'spin'\npath = 'other.db'\n\
+                       [key_value_store.neighbour]\ntype = 'spin'\npath = 'other.db'\n";
+    let host = Launch::probe("key_value_stores = ['default', 'other', 'neighbour']")
+        .runtime_config(in_one_file)
         .start();
-    host.post("/kv/set?key=a", "in default").ok();
-    host.post("/kv/set?key=a&store=other", "in other").ok();
-    assert_eq!(host.get("/kv/get?key=a").ok(), "in default");
-    assert_eq!(host.get("/kv/get?key=a&store=other").ok(), "in other");
+    for store in ["default", "other", "neighbour"] {
+        host.post(&format!("/kv/set?key=a&store={store}"), store).ok();
+    }
+    for store in ["default", "other", "neighbour"] {
+        assert_eq!(host.get(&format!("/kv/get?key=a&store={store}")).ok(), store);
+    }
     assert!(host.path("other.db").exists());
 }
 

@@ -20,4 +20,5 @@ mod redis;
 mod refusals;
 mod routing;
 mod sqlite;
+mod stats;
 mod variables;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use spin_sdk::http::Request;
-use url::form_urlencoded;
 
 /// A request's path below its route and its decoded query parameters.
 pub struct Arguments {

@@ -7,12 +7,12 @@
 
 use std::sync::OnceLock;
 
+use http::Uri;
 use spin_sdk::variables;
 use spin_sdk::wasip3::exports::http::handler::Guest;
 use spin_sdk::wasip3::http::client;
 use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Headers, Method, Request, Response, Scheme};
 use spin_sdk::wasip3::wit_future;
-use url::Url;
 
 spin_sdk::wasip3::http::service::export!(PassThrough);
 
@@ -37,13 +37,14 @@ async fn origin() -> Result<&'static Origin, ErrorCode> {
         return Ok(origin);
     }
     let upstream = variables::get("upstream").await.map_err(internal)?;
-    let url = Url::parse(&upstream).map_err(internal)?;
-    let scheme = match url.scheme() {
-        "http" => Scheme::Http,
-        "https" => Scheme::Https,
-        other => Scheme::Other(other.to_owned()),
+    let uri: Uri = upstream.parse().map_err(internal)?;
+    let scheme = match uri.scheme_str() {
+        Some("http") => Scheme::Http,
+        Some("https") => Scheme::Https,
+        other => Scheme::Other(other.unwrap_or_default().to_owned()),
     };
-    Ok(ORIGIN.get_or_init(|| Origin { scheme, authority: url.authority().to_owned() }))
+    let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+    Ok(ORIGIN.get_or_init(|| Origin { scheme, authority }))
 }
 
 fn forwarded(incoming: Request, origin: &Origin) -> Result<Request, ErrorCode> {

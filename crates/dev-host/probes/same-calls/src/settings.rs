@@ -1,11 +1,11 @@
 //! What the manifest says.
 
 use crate::internal;
+use http::Uri;
 use raw_http::ErrorCode;
 use spin_sdk::variables;
 use spin_sdk::wasip3::http::types::Scheme;
 use std::sync::OnceLock;
-use url::Url;
 
 /// The component's variables.
 pub struct Settings {
@@ -25,9 +25,9 @@ pub async fn settings() -> Result<&'static Settings, ErrorCode> {
     if let Some(settings) = SETTINGS.get() {
         return Ok(settings);
     }
-    let url = Url::parse(&variable("upstream").await?).map_err(internal)?;
-    let scheme = if url.scheme() == "https" { Scheme::Https } else { Scheme::Http };
-    let authority = url.authority().to_owned();
+    let uri: Uri = variable("upstream").await?.parse().map_err(internal)?;
+    let scheme = if uri.scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http };
+    let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
     let has_stores = variable("stores").await? == "yes";
     let requests_per_batch: usize = variable("requests_per_batch").await?.parse().map_err(internal)?;
     let requests_per_batch = requests_per_batch.max(1);
