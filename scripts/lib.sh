@@ -62,9 +62,9 @@ install_debian_package() {
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null
 }
 
-# A Python of our own with what the tests import; sets $venv.
+# A Python of our own with what the tests import.
+venv=.cache/venv
 ensure_venv() {
-    venv=.cache/venv
     ensure_python
     # Of another Python's packages the new one finds none.
     local wanted
