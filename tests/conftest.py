@@ -13,8 +13,12 @@ _serial = itertools.count()
 # Modules that measure time or load the machine. The others mostly wait, so several run at a time.
 ALONE = {"test_calls", "test_kill", "test_limit_stores", "test_limits", "test_replicas", "test_scripts", "test_soak", "test_token_counting"}
 
+# Modules that wait longest come first, so that in the end nobody waits for one of them alone.
+LONG = ["test_failures", "test_limit_headers", "test_breakers", "test_cooling", "test_limit_parallel"]
+
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
     for item in items:
         if item.path.stem in ALONE:
             item.add_marker(pytest.mark.alone)
