@@ -311,5 +311,4 @@ def test_a_store_that_hangs_costs_a_moment_and_each_instance_goes_on_alone(new_g
             assert asked(gateway, unique).count("mock-counted+flaky=3") == 3, "the fourth found it open"
             until("it is well", lambda: ask(gateway, "counted", unique, "probe").status_code == 200, within=60)
     finally:
-        redis.go_on()
         redis.stop()

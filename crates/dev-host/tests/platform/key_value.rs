@@ -73,7 +73,11 @@ fn stores_of_different_labels_are_apart() {
     }
     for store in ["default", "other", "neighbour"] {
         assert_eq!(host.get(&format!("/kv/get?key=a&store={store}")).ok(), store);
+        assert_eq!(host.get(&format!("/kv/keys?store={store}")).ok(), r#"["a"]"#);
     }
+    host.get("/kv/delete?key=a&store=other").ok();
+    assert_eq!(host.get("/kv/keys?store=other").ok(), "[]");
+    assert_eq!(host.get("/kv/get?key=a&store=neighbour").ok(), "neighbour");
     assert!(host.path("other.db").exists());
 }
 
